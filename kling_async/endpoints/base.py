@@ -1,0 +1,343 @@
+"""What every endpoint is made of: the registry's row, the rules that fields are checked with, and the way to a body.
+
+Stage: registry and wire. After: models. Before: transport. Rules raise InvalidRequest when the request is built, so a
+request that exists is one the service can understand; what depends on model or host is advice (see `Endpoint.advice`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_unstructure_fn, override
+
+from ..dialects import Host
+from ..errors import InvalidRequest
+from ..models import AssetKind
+
+_N = TypeVar("_N")
+
+Media = str | Path
+"""An image or audio: a URL, Base64 without a `data:` prefix, or a local file as a Path, read when it is sent."""
+
+SECONDS = {"wire": "seconds"}
+"""Metadata of a field whose JSON type follows the host: `Host.seconds_as`."""
+ELEMENT_ID = {"wire": "element_id"}
+"""Metadata of a field whose JSON type follows the host: `Host.element_id_as`."""
+IMAGE = {"media": "image"}
+"""Metadata of a field that takes a local JPG or PNG, held to the service's limits for pictures."""
+MASK = {"media": "mask"}
+"""Metadata of a field that takes a local JPG or PNG without limits on its sides."""
+ALWAYS = {"always": True}
+"""Metadata of a field that is sent also when it has its default."""
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+"""What an external id may look like. The service prints no limit; a comma would split a batch query, a slash a path."""
+
+
+class Request(Protocol):
+    """What every request class has in common."""
+
+    @property
+    def external_task_id(self) -> str | None:
+        """The caller's own id, also the job's."""
+
+    @property
+    def callback_url(self) -> str | None:
+        """Where the service reports changes."""
+
+    @property
+    def extra(self) -> Mapping[str, object]:
+        """Further fields of the body."""
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """One row of the registry: all that the rest of the package knows about a kind of generation.
+
+    Attributes:
+        name: short name, as on the command line.
+        path: the service's own path of the create call; queries go below it.
+        request: its request class.
+        yields: kind of its first output.
+        pack: resource-pack family whose slots its tasks take.
+        slots: how many slots a request takes.
+        advice: rules that depend on model or host, as sentences; shown as RequestWarning.
+        listed: whether the service has a list of its tasks.
+    """
+
+    name: str
+    path: str
+    request: type[Any]
+    yields: AssetKind
+    pack: str
+    slots: Callable[[Any], int] = attrs.field(default=lambda _request: 1, repr=False)
+    advice: Callable[[Any, Host], Iterable[str]] = attrs.field(default=lambda _request, _host: (), repr=False)
+    listed: bool = True
+
+
+# --- rules ---------------------------------------------------------------------------------------------------------
+
+Rule = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def optional(*rules: Rule) -> Rule:
+    """Apply the rules unless the field is unset."""
+
+    def check(instance: object, field: attrs.Attribute[Any], value: object) -> None:
+        if value is not None:
+            for rule in rules:
+                rule(instance, field, value)
+
+    return check
+
+
+def text(longest: int | None = None, *, empty: bool = False) -> Rule:
+    """A string of at most `longest` characters."""
+
+    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, str):
+            raise InvalidRequest(field.name, value, "must be a string")
+        if not empty and not value.strip():
+            raise InvalidRequest(field.name, value, "must not be empty; leave it out instead")
+        if longest is not None and len(value) > longest:
+            raise InvalidRequest(field.name, value, f"has {len(value)} characters, at most {longest} are allowed")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidRequest(field.name, value, "has a lone surrogate, which is not text") from None
+
+    return check
+
+
+def one_of(*words: str) -> Rule:
+    """One of a closed set: the service defines no other word, and would ignore it."""
+
+    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+        if value not in words:
+            raise InvalidRequest(field.name, value, f"must be one of {', '.join(words)}")
+
+    return check
+
+
+def number(low: float, high: float) -> Rule:
+    """A number within bounds, both included; a bool is not a number."""
+
+    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise InvalidRequest(field.name, value, f"must be a number from {low:g} to {high:g}")
+
+    return check
+
+
+def integer(low: int | None = None, high: int | None = None) -> Rule:
+    """An integer, within bounds where they are given."""
+
+    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InvalidRequest(field.name, value, "must be an integer")
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise InvalidRequest(field.name, value, f"must be from {low} to {high}")
+
+    return check
+
+
+def boolean(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    """True or False, nothing that only looks like it."""
+    if not isinstance(value, bool):
+        raise InvalidRequest(field.name, value, "must be True or False")
+
+
+def seconds_of(value: object) -> float | None:
+    """Read a duration given as "5", 5 or 5.0; None when it is none of these."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        read = float(value)
+    except ValueError:
+        return None
+    return read if 0 < read < 1e6 else None
+
+
+def seconds(low: float, high: float) -> Rule:
+    """A length in seconds, as a string or a number."""
+
+    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+        read = seconds_of(value)
+        if read is None or not low <= read <= high:
+            raise InvalidRequest(field.name, value, f"must be a length from {low:g} to {high:g} seconds")
+
+    return check
+
+
+def media(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    """A URL, plain Base64, or a Path. A file's content is looked at when it is sent, not here."""
+    if isinstance(value, Path):
+        return
+    if not isinstance(value, str) or not value:
+        raise InvalidRequest(field.name, value, "must be a URL, Base64 text or a pathlib.Path")
+    if value.startswith("data:"):
+        raise InvalidRequest(field.name, value, "must be Base64 without the data: prefix; a pathlib.Path is easier")
+    if value.startswith(("http://", "https://")):
+        return
+    if len(value) < 64 or not re.match(r"[A-Za-z0-9+/]{64}", value):
+        raise InvalidRequest(field.name, value, "is neither a URL nor Base64; for a local file give a pathlib.Path")
+
+
+def web_url(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    """An http(s) URL."""
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")) or not value.isprintable():
+        raise InvalidRequest(field.name, value, "must be an http(s) URL")
+
+
+def element_id(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    """An element's id: digits, as an integer or as text (they are larger than a double can hold)."""
+    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, str) and value.isdecimal())):
+        raise InvalidRequest(field.name, value, "must be the element's id: an integer, or its digits as text")
+
+
+def external_id(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    """An id of the caller's: at most 64 letters, digits, hyphens and underscores."""
+    if not isinstance(value, str) or not ID_PATTERN.match(value):
+        raise InvalidRequest(field.name, value, "must be 1 to 64 of A-Z a-z 0-9 - _")
+
+
+def extra_fields(instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    """Fields by name that the class does not set as well."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise InvalidRequest(field.name, value, "must be a mapping from field names to JSON values")
+    for name in value:
+        if getattr(instance, name, None) is not None and name in attrs.fields_dict(type(instance)):
+            raise InvalidRequest(f"extra.{name}", value[name], f"the field {name} is set already")
+
+
+def few(most: int, *, least: int = 1) -> Rule:
+    """A list of a certain size."""
+
+    def check(_instance: object, field: attrs.Attribute[Any], value: Sequence[object]) -> None:
+        if not least <= len(value) <= most:
+            raise InvalidRequest(field.name, value, f"has {len(value)} items, {least} to {most} are allowed")
+
+    return check
+
+
+# --- nested objects ------------------------------------------------------------------------------------------------
+
+
+def nested(kind: type[_N], name: str, value: object) -> _N | None:
+    """Take an instance of `kind`, a plain mapping, or None."""
+    return None if value is None else _build(kind, name, value)
+
+
+def nested_list(kind: type[_N], name: str, value: object) -> tuple[_N, ...] | None:
+    """Take a sequence of instances of `kind` or plain mappings, or None."""
+    if value is None:
+        return None
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidRequest(name, value, f"must be a list of {kind.__name__}")
+    return tuple(_build(kind, f"{name}[{index}]", item) for index, item in enumerate(value))
+
+
+def _build(kind: type[_N], name: str, value: object) -> _N:
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(name, value, f"must be a {kind.__name__} or a mapping")
+    try:
+        return from_mapping(kind, value)
+    except InvalidRequest as error:
+        raise error.inside(name) from None
+
+
+def from_mapping(kind: type[_N], value: Mapping[str, object]) -> _N:
+    """Build a request or a nested object from plain data, as from a line of JSON.
+
+    Raises:
+        InvalidRequest: a name that the class does not have (the service would ignore it and bill the default), with
+            the nearest one it has; a required field that is missing; or whatever the class itself refuses.
+    """
+    known: dict[str, attrs.Attribute[Any]] = attrs.fields_dict(cast("type[Any]", kind))
+    for name in value:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise InvalidRequest(str(name), value[name], f"no such field; {hint}")
+    for name, field in known.items():
+        if field.default is attrs.NOTHING and name not in value:
+            raise InvalidRequest(name, None, "is required")
+    return kind(**value)
+
+
+# --- bodies --------------------------------------------------------------------------------------------------------
+
+Body = dict[str, object]
+
+
+def body_of(request: object, host: Host) -> Body:
+    """Turn a request into the body that this host wants; local files stay Path objects (see media.py).
+
+    Nothing unset is in it: gateways take even an empty string as a choice. The order is that of the class.
+    """
+    body: Body = _converter_for(host.seconds_as, host.element_id_as).unstructure(request)
+    extra = getattr(request, "extra", None) or {}
+    return {**body, **extra}
+
+
+_CONVERTERS: dict[tuple[str, str], cattrs.Converter] = {}
+
+
+def _converter_for(seconds_as: str, element_id_as: str) -> cattrs.Converter:
+    key = (seconds_as, element_id_as)
+    if key not in _CONVERTERS:
+        hooks: dict[str, Callable[[Any], object]] = {
+            "seconds": _SECONDS[seconds_as],
+            "element_id": int if element_id_as == "integer" else str,
+        }
+        _CONVERTERS[key] = _make_converter(hooks)
+    return _CONVERTERS[key]
+
+
+def _make_converter(hooks: Mapping[str, Callable[[Any], object]]) -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=False, prefer_attrib_converters=True)
+    converter.register_unstructure_hook(Path, lambda path: path)
+
+    def factory(kind: type[Any]) -> Callable[[Any], dict[str, Any]]:
+        overrides: dict[str, Any] = {}
+        for field in attrs.fields(kind):
+            if field.name == "extra":
+                overrides[field.name] = override(omit=True)
+                continue
+            hook = hooks.get(field.metadata.get("wire", ""))
+            overrides[field.name] = override(
+                omit_if_default=not field.metadata.get("always", False),
+                unstruct_hook=None if hook is None else _unless_none(hook),
+            )
+        return make_dict_unstructure_fn(kind, converter, **overrides)
+
+    converter.register_unstructure_hook_factory(attrs.has, factory)
+    return converter
+
+
+def _unless_none(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    return lambda value: None if value is None else hook(value)
+
+
+def _seconds_text(value: object) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _seconds_number(value: object) -> float:
+    read = seconds_of(value) or 0.0
+    return int(read) if read.is_integer() else read
+
+
+_SECONDS: Mapping[str, Callable[[Any], object]] = {
+    "string": _seconds_text,
+    "number": _seconds_number,
+    "integer": lambda value: round(seconds_of(value) or 0.0),
+}

@@ -1,0 +1,131 @@
+"""Which model can do what, as data: it moves, so it warns and never refuses.
+
+Stage: registry and wire. Source of every row: service reference, "Capability Map" (legacy models), copy of May 2026,
+and "Image to Video" for kling-v3. An unknown model gets no advice: the service adds models without telling us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from .base import seconds_of
+
+
+@attrs.frozen
+class Abilities:
+    """What one model can do.
+
+    Attributes:
+        endpoints: short names of the endpoints that take it.
+        modes: allowed modes; empty where the model ignores the field.
+        seconds: allowed durations.
+        sound: has sound of its own.
+        shots: has multi-shot.
+        end_frame: takes a last frame.
+        camera: endpoint names on which it takes a camera move.
+        brush: takes masks.
+        scale: takes cfg_scale.
+    """
+
+    endpoints: frozenset[str]
+    modes: frozenset[str]
+    seconds: range | frozenset[int]
+    sound: bool = False
+    shots: bool = False
+    end_frame: bool = False
+    camera: frozenset[str] = frozenset()
+    brush: bool = False
+    scale: bool = False
+
+
+def _names(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_BOTH = _names("text2video image2video")
+_STD_PRO = _names("std pro")
+_ALL = _names("std pro 4k")
+_5_10 = frozenset({5, 10})
+
+MODELS: Mapping[str, Abilities] = {
+    "kling-v1": Abilities(_BOTH, _STD_PRO, _5_10, end_frame=True, camera=_names("text2video"), brush=True, scale=True),
+    "kling-v1-5": Abilities(
+        _names("image2video"),
+        _STD_PRO,
+        _5_10,
+        end_frame=True,
+        camera=_names("image2video"),
+        brush=True,
+        scale=True,
+    ),
+    "kling-v1-6": Abilities(_BOTH, _STD_PRO, _5_10, end_frame=True, scale=True),
+    "kling-v2-master": Abilities(_BOTH, frozenset(), _5_10),
+    "kling-v2-1": Abilities(_names("image2video"), _STD_PRO, _5_10, end_frame=True),
+    "kling-v2-1-master": Abilities(_BOTH, frozenset(), _5_10),
+    "kling-v2-5-turbo": Abilities(_BOTH, _STD_PRO, _5_10, end_frame=True),
+    "kling-v2-6": Abilities(_BOTH, _STD_PRO, _5_10, sound=True, end_frame=True),
+    "kling-v3": Abilities(_BOTH, _ALL, range(3, 16), sound=True, shots=True, end_frame=True, scale=True),
+    "kling-video-o1": Abilities(_names("omni-video"), _ALL, range(3, 11), end_frame=True),
+    "kling-v3-omni": Abilities(_names("omni-video"), _ALL, range(3, 16), sound=True, shots=True, end_frame=True),
+}
+DEFAULT_MODELS: Mapping[str, str] = {
+    "TextToVideo": "kling-v1",
+    "ImageToVideo": "kling-v1",
+    "OmniVideo": "kling-video-o1",
+}
+_ENDPOINT_OF: Mapping[str, str] = {
+    "TextToVideo": "text2video",
+    "ImageToVideo": "image2video",
+    "OmniVideo": "omni-video",
+}
+_RATIOS = _names("16:9 9:16 1:1")
+_CAMERA_MOVES = _names("simple down_back forward_up right_turn_forward left_turn_forward")
+
+
+def advise_model(request: Any) -> Iterator[str]:
+    """Say what this request asks of its model that the model is not known to do."""
+    kind = type(request).__name__
+    endpoint = _ENDPOINT_OF[kind]
+    ratio = getattr(request, "aspect_ratio", None)
+    if ratio is not None and ratio not in _RATIOS:
+        yield f"aspect_ratio {ratio} is not one of {', '.join(sorted(_RATIOS))}"
+    camera = getattr(request, "camera_control", None)
+    if camera is not None and camera.type not in _CAMERA_MOVES:
+        yield f"camera_control.type {camera.type} is not one of {', '.join(sorted(_CAMERA_MOVES))}"
+    name = request.model_name or str(request.extra.get("model_name", DEFAULT_MODELS[kind]))
+    model = MODELS.get(name)
+    if model is None:
+        return
+    if endpoint not in model.endpoints:
+        yield f"{name} is not known on {endpoint}"
+        return
+    length = seconds_of(request.duration)
+    if length is not None and length not in model.seconds:
+        yield f"{name} makes clips of {_spelt(model.seconds)} seconds, not {length:g}"
+    if request.mode is not None and model.modes and request.mode not in model.modes:
+        yield f"{name} has no mode {request.mode}"
+    for asked, able, what in (
+        (request.sound == "on", model.sound, "sound"),
+        (request.multi_shot, model.shots, "multi-shot"),
+        (getattr(request, "image_tail", None) is not None, model.end_frame, "last frame"),
+        (camera is not None, endpoint in model.camera, f"camera control on {endpoint}"),
+        (
+            bool(getattr(request, "static_mask", None) or getattr(request, "dynamic_masks", None)),
+            model.brush,
+            "masks",
+        ),
+        (getattr(request, "cfg_scale", None) is not None, model.scale, "cfg_scale"),
+    ):
+        if asked and not able:
+            yield f"{name} has no {what}"
+    if name == "kling-v2-6" and request.sound == "on" and request.mode != "pro":
+        yield 'kling-v2-6 has sound only with mode="pro"'
+
+
+def _spelt(lengths: range | frozenset[int]) -> str:
+    if isinstance(lengths, range):
+        return f"{lengths.start} to {lengths.stop - 1}"
+    return " or ".join(str(length) for length in sorted(lengths))

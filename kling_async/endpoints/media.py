@@ -1,0 +1,126 @@
+"""Local pictures: checked by their own bytes and encoded at the moment they are sent.
+
+Stage: registry and wire. After: the request's body. Before: transport. A queue of 10,000 jobs must not hold 10,000
+pictures, so requests keep the Path and this is called, off the event loop, when a job has its slot.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..errors import InvalidRequest
+
+# Source: service reference, "Image to Video": at most 10 MB, each side at least 300 px, 1:2.5 to 2.5:1.
+_MOST_BYTES = 10 * 1024 * 1024
+_LEAST_SIDE_PX = 300
+_MOST_RATIO = 2.5
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Start-of-frame markers that carry the picture's size; C4, C8 and CC are tables, not frames.
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
+
+
+def picture_size(data: bytes) -> tuple[int, int] | None:
+    """Read width and height in pixels from the bytes of a PNG or JPEG; None when they are neither."""
+    if data.startswith(_PNG) and data[12:16] == b"IHDR" and len(data) >= 24:
+        return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg_size(data)
+    return None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte before a marker
+            at += 1
+        elif marker in _JPEG_BARE:
+            at += 2
+        elif marker in _JPEG_FRAMES:
+            return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return None
+
+
+def encode_picture(path: Path, field: str, *, bounded: bool = True) -> str:
+    """Read, check and encode one local picture; blocks on the disk.
+
+    Args:
+        path: the file.
+        field: name to blame in an error.
+        bounded: hold it to the limits on sides and ratio (a mask follows its picture instead).
+
+    Returns:
+        Base64 without a `data:` prefix.
+
+    Raises:
+        InvalidRequest: not readable, too large, not a JPG or PNG by its own bytes, or out of bounds.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            raise InvalidRequest(field, str(path), f"has {size:,} bytes, at most {_MOST_BYTES:,} are allowed")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidRequest(field, str(path), f"cannot be read: {error.strerror}") from None
+    sides = picture_size(data)
+    if sides is None or not all(sides):
+        raise InvalidRequest(field, str(path), "is not a JPG or PNG, whatever its name says")
+    width, height = sides
+    if bounded and min(sides) < _LEAST_SIDE_PX:
+        raise InvalidRequest(field, str(path), f"is {width} x {height} px, each side needs at least {_LEAST_SIDE_PX}")
+    if bounded and max(sides) > _MOST_RATIO * min(sides):
+        raise InvalidRequest(field, str(path), f"is {width} x {height} px, sides may differ by {_MOST_RATIO} at most")
+    return base64.b64encode(data).decode("ascii")
+
+
+def has_files(request: object) -> bool:
+    """Tell whether a request names local files, so that its body has to be made off the loop."""
+    return any(True for _ in _paths(request))
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for item in value:
+            yield from _paths(item)
+    elif attrs.has(type(value)):
+        for field in attrs.fields(type(value)):
+            yield from _paths(getattr(value, field.name))
+
+
+def encode_files(body: Mapping[str, object], request: Any) -> dict[str, object]:
+    """Replace every Path in a body by the file's content; blocks on the disk.
+
+    Args:
+        body: as `body_of` gives it.
+        request: what it was made from: its fields say what a file is for.
+
+    Raises:
+        InvalidRequest: as `encode_picture`.
+    """
+    return {name: _encoded(value, name, _kind_of(request, name)) for name, value in body.items()}
+
+
+def _kind_of(request: Any, name: str) -> str:
+    field = attrs.fields_dict(type(request)).get(name)
+    return field.metadata.get("media", "image") if field is not None else "image"
+
+
+def _encoded(value: object, name: str, kind: str) -> object:
+    if isinstance(value, Path):
+        return encode_picture(value, name, bounded=kind != "mask")
+    if isinstance(value, Mapping):
+        return {key: _encoded(item, f"{name}.{key}", "mask" if key == "mask" else kind) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_encoded(item, f"{name}[{index}]", kind) for index, item in enumerate(value)]
+    return value

@@ -1,0 +1,471 @@
+"""Every exception of the package, and the table from service code to exception.
+
+Stage: words. Used by every other stage; knows nothing itself.
+
+```
+KlingError
+├─ ConfigError(ValueError)         bad arguments or credentials; raised before any I/O
+├─ InvalidRequest(ValueError)      a request the service would refuse or misread: .field .value .rule
+│   └─ IdempotencyMismatch         a job id that already names another request
+├─ TransportError                  no usable answer
+│   ├─ ConnectFailed               nothing was sent: refused, DNS, TLS, proxy
+│   ├─ ConnectionLost              sent, and the connection ended before the answer did
+│   ├─ AnswerTimeout               sent, and no answer in time
+│   └─ BadEnvelope                 an answer that is not the service's: HTML, broken JSON, wrong types
+├─ ServiceError                    the service answered no: .code .message .http_status
+│   ├─ AuthError                   credentials refused
+│   ├─ AccountError                no money, no right, or an address that is not allowed
+│   ├─ RequestRejected             the request is wrong for this host
+│   ├─ PolicyRejected              content or platform policy
+│   ├─ Throttled                   too many requests; .retry_in_s
+│   ├─ SlotsFull                   too many tasks at once
+│   └─ ServerFault                 internal trouble: whether a create took effect is unknown
+├─ JobError                        this job will not deliver
+│   ├─ TaskFailed                  the service says the task failed: .reason
+│   ├─ TaskVanished                the host no longer knows the task
+│   ├─ NoOutputs                   succeeded, and no file came with it
+│   ├─ DeadlineExceeded(TimeoutError)  the time given is over
+│   ├─ JobAbandoned                followed no longer, on request
+│   └─ SubmissionUnknown           sent, and it could not be found out whether a task exists
+├─ SessionError
+│   ├─ SessionClosed               the session ended first: .resumable
+│   └─ SchedulerCrashed            a bug of this package; the cause is chained
+└─ DownloadError                   an asset could not be saved; the generation is not affected
+RequestWarning(UserWarning)        likely wrong for this model or host, sent all the same
+```
+
+Every one carries `paid` ("no", "maybe", "yes"), `retryable`, `job_id`, `task_id` and `request_id`, pickles, and copies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal, Self, TypeVar
+
+Paid = Literal["no", "maybe", "yes"]
+
+_TEXT_CAP = 200
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean_text(text: object, cap: int = _TEXT_CAP) -> str:
+    """Make foreign text safe for one line of a log or a terminal: escaped, at most `cap` characters."""
+    escaped = _UNPRINTABLE.sub(lambda m: m.group().encode("unicode_escape").decode("ascii"), str(text)[: 4 * cap])
+    return escaped if len(escaped) <= cap else escaped[: cap - 1] + "…"
+
+
+class KlingError(Exception):
+    """Root of every exception raised by this package.
+
+    Attributes:
+        paid: whether money was spent by what failed: "no", "maybe" or "yes".
+        retryable: whether the same call may succeed later without a change.
+        job_id: our id of the job, also its external id at the service.
+        task_id: the service's id of the task, once there is one.
+        request_id: the service's id of the HTTP exchange, to quote to its support.
+    """
+
+    paid: Paid = "no"
+    retryable: bool = False
+    job_id: str | None = None
+    task_id: str | None = None
+    request_id: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        paid: Paid | None = None,
+        retryable: bool | None = None,
+        job_id: str | None = None,
+        task_id: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        if paid is not None:
+            self.paid = paid
+        if retryable is not None:
+            self.retryable = retryable
+        if job_id is not None:
+            self.job_id = job_id
+        if task_id is not None:
+            self.task_id = task_id
+        if request_id is not None:
+            self.request_id = request_id
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Subclasses have keyword-only arguments, which Exception's own reduction cannot replay.
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+    def anew(self, *, job_id: str | None = None, task_id: str | None = None, paid: Paid | None = None) -> Self:
+        """Give a fresh copy without traceback, with the given attributes filled in."""
+        twin: Self = _rebuild(type(self), self.args, self.__dict__.copy())
+        twin.__cause__ = self.__cause__
+        if job_id is not None:
+            twin.job_id = job_id
+        if task_id is not None:
+            twin.task_id = task_id
+        if paid is not None:
+            twin.paid = paid
+        return twin
+
+
+_E = TypeVar("_E", bound=KlingError)
+
+
+def _rebuild(kind: type[_E], args: tuple[object, ...], state: Mapping[str, object]) -> _E:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigError(KlingError, ValueError):
+    """Arguments, environment or credentials are wrong; raised before any I/O."""
+
+
+class InvalidRequest(KlingError, ValueError):
+    """A request that the service would refuse, or worse, misread and bill.
+
+    Attributes:
+        field: name of the field, dotted for nested ones ("camera_control.config.pan").
+        value: what was given, as text, shortened.
+        rule: what the field wants.
+    """
+
+    def __init__(self, field: str, value: object, rule: str, *, job_id: str | None = None) -> None:
+        self.field = field
+        self.value = clean_text(repr(value), 80)
+        self.rule = rule
+        super().__init__(f"{field}={self.value}: {rule}", job_id=job_id)
+
+    def inside(self, outer: str) -> InvalidRequest:
+        """Give the same refusal, seen from the object that holds the field."""
+        twin = self.anew()
+        twin.field = f"{outer}.{self.field}"
+        twin.args = (f"{twin.field}={self.value}: {self.rule}",)
+        return twin
+
+
+class IdempotencyMismatch(InvalidRequest):
+    """A job id that already names another request; nothing was sent. Choose another id, or send the same request."""
+
+
+class RequestWarning(UserWarning):
+    """A request that is likely wrong for this model or host; it is sent all the same (see `strict=True`)."""
+
+
+class TransportError(KlingError):
+    """No usable answer came. On a submission `paid` is "maybe" unless nothing was sent.
+
+    Attributes:
+        http_status: status line of the unusable answer, if there was one.
+    """
+
+    paid: Paid = "maybe"
+    retryable = True
+    http_status: int | None = None
+
+    def __init__(self, message: str, *, http_status: int | None = None, retryable: bool | None = None) -> None:
+        super().__init__(message, retryable=retryable)
+        if http_status is not None:
+            self.http_status = http_status
+
+
+class ConnectFailed(TransportError):
+    """No connection: refused, no such name, TLS, proxy. Nothing was sent, so nothing was paid."""
+
+    paid: Paid = "no"
+
+
+class ConnectionLost(TransportError):
+    """The connection ended before the answer did."""
+
+
+class AnswerTimeout(TransportError):
+    """No complete answer in time."""
+
+
+class BadEnvelope(TransportError):
+    """An answer that is not the service's: HTML, broken JSON, wrong types, too large."""
+
+
+class ServiceError(KlingError):
+    """The service answered no.
+
+    Attributes:
+        code: the service's code (int), a gateway's word (str), or None when only the HTTP status speaks.
+        message: the service's own words, made safe to print.
+        http_status: status of the answer.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | str | None = None,
+        http_status: int | None = None,
+        request_id: str | None = None,
+        paid: Paid | None = None,
+        retryable: bool | None = None,
+        retry_in_s: float | None = None,
+    ) -> None:
+        self.code = code
+        self.message = clean_text(message)
+        self.http_status = http_status
+        self.retry_in_s = retry_in_s
+        label = f"code {code}" if code is not None else f"HTTP {http_status}"
+        advice = _ADVICE.get(type(self), "")
+        super().__init__(
+            f"{self.message or 'no message'} ({label}){advice}",
+            request_id=request_id,
+            paid=paid,
+            retryable=retryable,
+        )
+
+
+class AuthError(ServiceError):
+    """The credentials were refused."""
+
+
+class AccountError(ServiceError):
+    """The account cannot pay, may not use this, or may not call from here."""
+
+
+class RequestRejected(ServiceError):
+    """The request is wrong for this host; sending it again unchanged is useless."""
+
+
+class PolicyRejected(ServiceError):
+    """Refused by content or platform policy."""
+
+
+class Throttled(ServiceError):
+    """Too many requests; `retry_in_s` is the host's wish, if it said one."""
+
+    retryable = True
+
+
+class SlotsFull(ServiceError):
+    """Too many tasks at once for the account's pack; nothing was made."""
+
+    retryable = True
+
+
+class ServerFault(ServiceError):
+    """Trouble inside the service: a create may or may not have taken effect."""
+
+    paid: Paid = "maybe"
+    retryable = True
+
+
+_ADVICE: dict[type[ServiceError], str] = {
+    AuthError: "; check the key and that it belongs to this host",
+    AccountError: "; see the account's balance, packs, rights and allowed addresses",
+    RequestRejected: "; change the request",
+    PolicyRejected: "; change the prompt or the media",
+    Throttled: "; slow down",
+    SlotsFull: "; wait for a running task to end",
+}
+
+
+class JobError(KlingError):
+    """This job will not deliver."""
+
+
+class TaskFailed(JobError):
+    """The service says the task failed. Failed tasks are not billed (source: service reference, "Billing").
+
+    Attributes:
+        reason: the service's own words; free text, its language varies; may be empty.
+    """
+
+    def __init__(self, reason: str, *, paid: Paid = "no", task_id: str | None = None) -> None:
+        self.reason = clean_text(reason)
+        super().__init__(f"the task failed: {self.reason or 'no reason given'}", paid=paid, task_id=task_id)
+
+
+class TaskVanished(JobError):
+    """The host no longer knows the task: expired, purged, or of another account."""
+
+    paid: Paid = "maybe"
+
+
+class NoOutputs(JobError):
+    """The task succeeded and no file came with it, also after asking again."""
+
+    paid: Paid = "yes"
+
+
+class DeadlineExceeded(JobError, TimeoutError):
+    """The time given is over. A task that exists goes on at the service: follow it with `session.attach()`."""
+
+    retryable = True
+
+
+class JobAbandoned(JobError):
+    """Followed no longer, because `job.abandon()` was called. The service knows no cancel: a task goes on."""
+
+
+class SubmissionUnknown(JobError):
+    """The request was sent and it could not be found out whether a task exists: sending again may pay twice."""
+
+    paid: Paid = "maybe"
+
+
+class SessionError(KlingError):
+    """The session cannot serve this any more."""
+
+
+class SessionClosed(SessionError):
+    """The session was closed before the job ended.
+
+    Attributes:
+        resumable: the job can be followed again: by its task id, or by submitting the same `job_id`.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, resumable: bool = True, paid: Paid | None = None) -> None:
+        self.resumable = resumable
+        super().__init__(message, paid=paid)
+
+
+class SchedulerCrashed(SessionError):
+    """A bug of this package ended the background loop; the cause is chained. Please report it."""
+
+    paid: Paid = "maybe"
+
+
+class DownloadError(KlingError):
+    """An asset could not be saved. The generation itself succeeded and stays so."""
+
+    paid: Paid = "yes"
+    retryable = True
+
+
+# Source: service reference, "Error codes". The code decides, never the HTTP status: four of the six codes under
+# HTTP 429 (1100, 1101, 1102, 1304) must not be tried again.
+CODES: Mapping[int, type[ServiceError]] = {
+    1000: AuthError,
+    1001: AuthError,
+    1002: AuthError,
+    1003: AuthError,
+    1004: AuthError,
+    1100: AccountError,
+    1101: AccountError,
+    1102: AccountError,
+    1103: AccountError,
+    1200: RequestRejected,
+    1201: RequestRejected,
+    1202: RequestRejected,
+    1203: RequestRejected,
+    1300: PolicyRejected,
+    1301: PolicyRejected,
+    1302: Throttled,
+    1303: SlotsFull,
+    1304: AccountError,
+    5000: ServerFault,
+    5001: ServerFault,
+    5002: ServerFault,
+}
+
+# The words of new-api gateways. Those raised before the upstream call prove that nothing was made; the others were
+# raised after it, so the task may exist. Source: new-api source, relay and service error codes.
+WORDS: Mapping[str, type[ServiceError]] = {
+    "invalid_request": RequestRejected,
+    "invalid_api_platform": RequestRejected,
+    "model_mapping_failed": RequestRejected,
+    "model_price_error": RequestRejected,
+    "model_not_found": RequestRejected,
+    "build_request_failed": RequestRejected,
+    "get_channel_failed": RequestRejected,
+    "channel_no_available_key": RequestRejected,
+    "task_failed": RequestRejected,  # upstream answered 200 with a code of its own, which is lost on the way
+    "task_not_exist": RequestRejected,
+    "quota_not_enough": AccountError,
+    "insufficient_user_quota": AccountError,
+    "invalid_api_key": AuthError,
+    "do_request_failed": ServerFault,
+    "read_response_body_failed": ServerFault,
+    "unmarshal_response_failed": ServerFault,
+    "insert_task_failed": ServerFault,
+    "fail_to_fetch_task": ServerFault,
+}
+
+_MISSING = ("not found", "task_not_exist", "not exist", "no such task")
+_DUPLICATE = ("already exist", "duplicate")
+_FULL = ("parallel task over resource pack limit",)
+
+
+def service_error(
+    code: int | str | None,
+    message: str,
+    http_status: int,
+    *,
+    request_id: str | None = None,
+    retry_in_s: float | None = None,
+) -> ServiceError:
+    """Choose the exception for a refusal.
+
+    Args:
+        code: the service's number, a gateway's word, or None.
+        message: the service's words.
+        http_status: decides only where code says nothing.
+        request_id: to quote to the service's support.
+        retry_in_s: from Retry-After, seconds.
+
+    Returns:
+        The exception, not raised. An unknown number under a 4xx status is a plain ServiceError with `paid` "no";
+        under any other status nothing is proved, and `paid` is "maybe".
+
+    Source: service reference, "Error codes"; new-api gateway source.
+    """
+    kind: type[ServiceError] | None = None
+    if isinstance(code, int):
+        kind = CODES.get(code)
+    elif isinstance(code, str):
+        kind = WORDS.get(code)
+        if kind is RequestRejected and any(words in message for words in _FULL):
+            kind = SlotsFull
+    if http_status == 429 and not isinstance(code, int):
+        kind = Throttled  # gateways replace the body of every 429: the real code is lost, so the mildest meaning
+    if kind is None:
+        kind = _by_status(http_status) if not isinstance(code, int) else ServiceError
+    paid: Paid | None = None
+    if kind is ServiceError and not 400 <= http_status < 500:
+        paid = "maybe"
+    return kind(
+        message,
+        code=code,
+        http_status=http_status,
+        request_id=request_id,
+        paid=paid,
+        retry_in_s=retry_in_s,
+    )
+
+
+def _by_status(http_status: int) -> type[ServiceError]:
+    if http_status in {401, 403}:
+        return AuthError
+    if 400 <= http_status < 500:
+        return RequestRejected
+    return ServerFault
+
+
+def is_missing(error: ServiceError) -> bool:
+    """Tell whether the refusal of a query means "no such task": 1201 or 1203 with words, a gateway's word, a 404.
+
+    Source: service reference, "Query Task"; new-api source.
+    """
+    if error.code in {"task_not_exist", 1203}:
+        return True
+    if error.code in {1201, None} or isinstance(error.code, str):
+        return any(words in error.message.lower() for words in _MISSING)
+    return False
+
+
+def is_duplicate(error: ServiceError) -> bool:
+    """Tell whether a create was refused because its external id already exists: a success in disguise."""
+    return isinstance(error, RequestRejected) and any(words in error.message.lower() for words in _DUPLICATE)

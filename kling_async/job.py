@@ -1,0 +1,230 @@
+"""The awaitable handle of one job.
+
+Stage: loop. Before: scheduler, which alone changes a job. After: whoever waits.
+
+Theory. A job keeps its outcome, never an exception with a traceback: every waiter has a future of its own, and unwraps
+the outcome into an exception made anew. So cancelling one waiter hurts nobody else, an unread failure logs nothing,
+and a job nobody waits for costs no future at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from datetime import datetime
+from typing import Any
+
+from .endpoints import Endpoint
+from .errors import KlingError
+from .models import Failed, Observation, Outcome, Result, Status, Succeeded
+
+
+class Job:
+    """One generation: awaitable for its Result, from any number of places.
+
+    Attributes:
+        id: our id of the job; also its external id at the service.
+        task_id: the service's id, once there is one.
+        endpoint: short name of its endpoint.
+        request: what was asked for; None for a task that was made elsewhere.
+        status: where it stands.
+        metadata: what the caller gave to `submit`; never sent.
+        created_at: when it was submitted (UTC).
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_abandon",
+        "_callbacks",
+        "_error",
+        "_news",
+        "_outcome",
+        "_row",
+        "_task_waiters",
+        "_waiters",
+        "_watchers",
+        "created_at",
+        "id",
+        "metadata",
+        "request",
+        "status",
+        "task_id",
+    )
+
+    def __init__(
+        self,
+        job_id: str,
+        endpoint: Endpoint,
+        request: object | None,
+        *,
+        created_at: datetime,
+        metadata: Mapping[str, object] | None = None,
+        abandon: Callable[[Job], None],
+        status: Status = Status.QUEUED,
+        task_id: str | None = None,
+    ) -> None:
+        self.id = job_id
+        self.request = request
+        self.metadata: Mapping[str, object] = metadata if metadata is not None else {}
+        self.created_at = created_at
+        self.status = status
+        self.task_id = task_id
+        self._row = endpoint
+        self._abandon = abandon
+        self._outcome: Outcome | None = None
+        self._error: KlingError | None = None
+        self._news: Observation | None = None
+        self._waiters: dict[asyncio.Future[None], None] | None = None
+        self._task_waiters: dict[asyncio.Future[None], None] | None = None
+        self._watchers: list[asyncio.Queue[Observation | None]] | None = None
+        self._callbacks: list[Callable[[Job], None]] | None = None
+
+    def __repr__(self) -> str:
+        task = f" | task {self.task_id}" if self.task_id else ""
+        return f"<Job {self.id} [{self.endpoint} {self.status}{task}]>"
+
+    @property
+    def endpoint(self) -> str:
+        """Short name of its endpoint."""
+        return self._row.name
+
+    @property
+    def error(self) -> KlingError | None:
+        """Why it does not deliver, as a fresh exception; None while it may, and when it did."""
+        if isinstance(self._outcome, Failed):
+            return self._outcome.error.anew(job_id=self.id, task_id=self.task_id)
+        return None if self._outcome is not None or self._error is None else self._error.anew(job_id=self.id)
+
+    def done(self) -> bool:
+        """Tell whether waiting is over: the status is final, or the session has ended before it was."""
+        return self._outcome is not None or self._error is not None
+
+    def result(self) -> Result:
+        """Give the result at once.
+
+        Raises:
+            asyncio.InvalidStateError: it is not done yet.
+            KlingError: it will not deliver; what `await job` raises.
+        """
+        if isinstance(self._outcome, Succeeded):
+            return self._outcome.result
+        error = self.error
+        if error is None:
+            raise asyncio.InvalidStateError(f"job {self.id} is {self.status}; await it")
+        raise error
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        if not self.done():
+            self._waiters = self._waiters if self._waiters is not None else {}
+            yield from _wait(self._waiters)
+        return self.result()
+
+    async def accepted(self) -> str:
+        """Wait until the service has made a task, and give its id.
+
+        Raises:
+            KlingError: no task was made, or it could not be found out whether one was.
+        """
+        while self.task_id is None and not self.done():
+            self._task_waiters = self._task_waiters if self._task_waiters is not None else {}
+            await _Waiting(self._task_waiters)
+        if self.task_id is None:
+            self.result()
+            raise AssertionError("a job without a task cannot have a result")
+        return self.task_id
+
+    async def watch(self) -> AsyncIterator[Observation]:
+        """Yield what is known of the task now, then every change, and end when the job does; raises nothing."""
+        if self._news is not None:
+            yield self._news
+        if self.done():
+            return
+        news: asyncio.Queue[Observation | None] = asyncio.Queue()
+        self._watchers = self._watchers if self._watchers is not None else []
+        self._watchers.append(news)
+        try:
+            while (observation := await news.get()) is not None:
+                yield observation
+        finally:
+            self._watchers.remove(news)
+
+    def abandon(self) -> None:
+        """Follow it no longer. The service knows no cancel: a task that exists goes on, and costs what it costs."""
+        self._abandon(self)
+
+    # --- for the scheduler -----------------------------------------------------------------------------------------
+
+    @property
+    def row(self) -> Endpoint:
+        """The registry's row of its endpoint."""
+        return self._row
+
+    @property
+    def news(self) -> Observation | None:
+        """What was last seen of the task."""
+        return self._news
+
+    def tell(self, observation: Observation) -> None:
+        """Keep news, and hand it to whoever watches."""
+        self._news = observation
+        for queue in self._watchers or ():
+            queue.put_nowait(observation)
+
+    def take_task(self, task_id: str) -> None:
+        """Keep the task's id, and wake whoever waits for it."""
+        self.task_id = task_id
+        _wake(self._task_waiters)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Keep the final value, and wake everybody."""
+        self._outcome = outcome
+        self.status = Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
+        self._end()
+
+    def release(self, error: KlingError) -> None:
+        """Wake everybody with an error that is the session's, not the job's: its status stays what it was."""
+        if not self.done():
+            self._error = error
+            self._end()
+
+    def when_done(self, callback: Callable[[Job], None]) -> None:
+        """Call back once when it is done, at once if it is already."""
+        if self.done():
+            callback(self)
+        else:
+            self._callbacks = self._callbacks if self._callbacks is not None else []
+            self._callbacks.append(callback)
+
+    def _end(self) -> None:
+        _wake(self._waiters)
+        _wake(self._task_waiters)
+        for queue in self._watchers or ():
+            queue.put_nowait(None)
+        callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
+            callback(self)
+
+
+class _Waiting:
+    """Awaitable for one turn among the waiters."""
+
+    def __init__(self, waiters: dict[asyncio.Future[None], None]) -> None:
+        self._waiters = waiters
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return _wait(self._waiters)
+
+
+def _wait(waiters: dict[asyncio.Future[None], None]) -> Generator[Any, None, None]:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waiters[future] = None
+    try:
+        yield from future
+    finally:
+        waiters.pop(future, None)
+
+
+def _wake(waiters: dict[asyncio.Future[None], None] | None) -> None:
+    for future in waiters or ():
+        if not future.done():
+            future.set_result(None)

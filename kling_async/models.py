@@ -1,0 +1,221 @@
+"""The nouns: what is said about a task, and what a job ends with.
+
+Stage: words. After: errors. Used by every stage from the wire to the front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+
+import attrs
+
+from .errors import KlingError
+
+
+class Status(StrEnum):
+    """Where a job stands. The first five are open, the rest final: a final status never changes."""
+
+    QUEUED = "queued"
+    """Valid and waiting for a slot; nothing was sent."""
+    SENDING = "sending"
+    """The request is on its way."""
+    UNSURE = "unsure"
+    """Sent, and not known whether a task exists; it is being looked up by its external id."""
+    ACCEPTED = "accepted"
+    """The service made a task and gave its id."""
+    PROCESSING = "processing"
+    """The service works on it."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """The task failed (failed tasks are not billed), or ended without a file; `error.paid` tells."""
+    REJECTED = "rejected"
+    """Refused; no task was made."""
+    UNRESOLVED = "unresolved"
+    """It could not be found out whether a task exists."""
+    VANISHED = "vanished"
+    """The host no longer knows the task."""
+    ABANDONED = "abandoned"
+    """Followed no longer: on request, or because its time was over. A task that exists goes on."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether this status never changes again."""
+        return self not in _OPEN
+
+
+_OPEN = frozenset({Status.QUEUED, Status.SENDING, Status.UNSURE, Status.ACCEPTED, Status.PROCESSING})
+
+
+class TaskStatus(StrEnum):
+    """What a host says of a task, in one vocabulary for all dialects."""
+
+    SUBMITTED = "submitted"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """A word nobody has told us about: asked again until the deadline, never taken for failed."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the task has ended."""
+        return self in {TaskStatus.SUCCEEDED, TaskStatus.FAILED}
+
+
+AssetKind = Literal["video", "image", "audio", "voice", "element", "cover"]
+
+
+@attrs.frozen(kw_only=True)
+class Asset:
+    """One produced file.
+
+    Attributes:
+        kind: video, image, audio, voice, element or cover.
+        url: where it can be downloaded; works without credentials, and for a limited time.
+        watermark_url: the same with a watermark, if one was asked for.
+        duration_s: length in seconds as the service says, which differs from what was asked ("5.041" for 5).
+        id: the service's id of the file, usable in later requests.
+        expires_at: until when the URL is said to work; None when the host does not say.
+    """
+
+    kind: AssetKind
+    url: str
+    watermark_url: str | None = None
+    duration_s: float | None = None
+    id: str | None = None
+    expires_at: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Billing:
+    """What a task cost, in the service's own figures; a figure it did not give is None, which is not zero.
+
+    Attributes:
+        units: resource-pack units taken.
+        amount: money taken, in `currency`. Units and money are never mixed.
+        currency: "CNY" or "USD" where the host says it.
+        list_price: price before discounts, in `currency`.
+    """
+
+    units: Decimal | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
+    list_price: Decimal | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Observation:
+    """Dated news about one task, whatever its source.
+
+    Attributes:
+        task_id: the host's id; None only where a host answers without one.
+        external_id: our job id, where the host gives it back.
+        status: the host's word in our vocabulary; `word` is the word itself.
+        upstream: what the service said inside a gateway's answer, if the two can differ.
+        reason: the service's words about a failure, safe to print; may be empty.
+        assets: every output, in the service's order.
+        billing: what it cost; None while running or where the host says nothing.
+        created_at, updated_at: the host's own times (UTC), if it gave them.
+        raw: the answer as received.
+    """
+
+    task_id: str | None
+    external_id: str | None = None
+    status: TaskStatus
+    word: str = ""
+    upstream: TaskStatus | None = None
+    reason: str = ""
+    assets: tuple[Asset, ...] = ()
+    billing: Billing | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    raw: Mapping[str, object] = attrs.field(factory=dict, repr=False, eq=False)
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """What a succeeded job delivers.
+
+    Attributes:
+        assets: every output, at least one.
+        endpoint: name of the endpoint that made it.
+        task_id, external_id: the service's id, and ours.
+        billing: what it cost, if the host says so.
+        created_at, updated_at: the host's own times (UTC), if it gave them.
+        raw: the answer as received.
+    """
+
+    assets: tuple[Asset, ...]
+    endpoint: str
+    task_id: str
+    external_id: str | None = None
+    billing: Billing | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    raw: Mapping[str, object] = attrs.field(factory=dict, repr=False, eq=False)
+
+    @property
+    def url(self) -> str:
+        """URL of the first asset."""
+        return self.assets[0].url
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """URLs of all assets, in the service's order; watermark twins are on the assets."""
+        return tuple(asset.url for asset in self.assets)
+
+
+@attrs.frozen
+class Succeeded:
+    """Final value of a job that delivers."""
+
+    result: Result
+
+
+@attrs.frozen
+class Failed:
+    """Final value of a job that does not: its status, and the exception to raise, anew for every waiter."""
+
+    status: Status
+    error: KlingError
+
+
+Outcome = Succeeded | Failed
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """How patient the session is; every field has a default that needs no thought.
+
+    Attributes:
+        settle_s: seconds after an unanswered submission in which nothing is sent again, only looked up.
+        task_limit_s: seconds an accepted task may take when the caller gave no timeout.
+        unreachable_s: seconds of unbroken connection failures after which queued jobs are rejected, unpaid.
+        slots_wait_s: seconds of refusals for lack of slots, with nothing of ours running, after which jobs are
+            rejected, unpaid.
+        grace_s: seconds that submissions in flight get when the session closes.
+        sweep_s: seconds between two questions about a pending task; the first ones after a pause come faster.
+        jitter: random share of a sweep's interval, 0 to 0.5.
+        queries_per_s: upper bound of the query rate; None lets the session learn it.
+        batch_size: ids in one batch query. Source: service reference ("Query Task" prints no bound; its sibling 20).
+        page_size: rows in one list page, at most 500. Source: service reference, "Query Task (List)".
+        max_queries: queries in flight at once.
+        max_submissions: submissions in flight at once.
+    """
+
+    settle_s: float = 60.0
+    task_limit_s: float = 7200.0
+    unreachable_s: float = 300.0
+    slots_wait_s: float = 3600.0
+    grace_s: float = 10.0
+    sweep_s: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
+    jitter: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0), attrs.validators.le(0.5)])
+    queries_per_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
+    batch_size: int = attrs.field(default=20, validator=attrs.validators.gt(0))
+    page_size: int = attrs.field(default=500, validator=[attrs.validators.gt(0), attrs.validators.le(500)])
+    max_queries: int = attrs.field(default=6, validator=attrs.validators.gt(0))
+    max_submissions: int = attrs.field(default=50, validator=attrs.validators.gt(0))

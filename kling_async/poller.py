@@ -1,0 +1,271 @@
+"""The asking side: runs a planned sweep, learns what the host can do, and hands every row of every answer on.
+
+Stage: loop. Before: sweep (which queries). After: scheduler (what a row means for its job).
+
+Expected trouble (network, 5xx, 429, HTML) never reaches a task: the poller as a whole slows down, and asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from .errors import BadEnvelope, ConnectFailed, KlingError, ServerFault, ServiceError, Throttled, is_missing
+from .models import Policy
+from .retry import Backoff
+from .sweep import Batch, Form, ListPage, Pace, Query, Reach, Single, Watch, next_page, next_sweep_s, pace_for, plan
+from .transport import Transport
+from .wire import Envelope, JsonObject, ids_of
+
+_log = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Who is told what a sweep saw."""
+
+    def row(self, row: JsonObject, form: Form, asked: Watch | None) -> bool:
+        """Take one row of an answer; tell whether it was about a task of ours, and about `asked` if that is given."""
+
+    def absent(self, watch: Watch, form: Form) -> None:
+        """Take note that an answer that would surely have held this task did not."""
+
+
+@attrs.define
+class _Sweep:
+    """One sweep under way."""
+
+    watches: Mapping[tuple[str, str], Watch]
+    queries: deque[Query]
+    answered: int = 0
+    failed: int = 0
+    trouble: KlingError | None = None
+    halted: bool = False
+
+
+@attrs.define(kw_only=True)
+class Poller:
+    """Asks about tasks, at a pace the host bears.
+
+    Attributes:
+        reach: what this host has shown it can do.
+        counts: queries sent, by form.
+        resume_at: loop time before which nothing is asked, seconds.
+        sweep_at: loop time of the next sweep over everything that is pending, seconds.
+        last_queries: number of queries of the last sweep.
+    """
+
+    transport: Transport
+    policy: Policy
+    rng: random.Random
+    clock: Callable[[], float]
+    listener: Listener
+    reach: Reach = attrs.field(factory=Reach)
+    counts: Counter[Form] = attrs.field(factory=Counter)
+    resume_at: float = 0.0
+    sweep_at: float = 0.0
+    last_queries: int = 0
+    _sweeps: int = 0
+    _round_at: float | None = None
+    _pace: Pace = attrs.field(init=False)
+    _backoff: Backoff = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._pace = pace_for(self.policy)
+        self._backoff = Backoff(self.rng)
+
+    def __repr__(self) -> str:
+        return f"<Poller [{self.counts.total()} queries | backoff level {self._backoff.level}]>"
+
+    def first_pending(self, now: float) -> None:
+        """Note that something is pending after nothing was: the first sweeps come fast."""
+        self._sweeps = 0
+        self._round_at = None
+        self._schedule(now)
+
+    def begin_round(self, now: float) -> float:
+        """Give the moment before which a row must have been asked about to be due.
+
+        A round asks about every row once; when the pace does not allow it in one sweep, it takes several.
+        """
+        if self._round_at is None:
+            self._round_at = now
+        return self._round_at
+
+    def _schedule(self, now: float) -> None:
+        self.sweep_at = max(now + next_sweep_s(self._sweeps, self.policy, self.rng), self.resume_at)
+
+    async def sweep(self, watches: Sequence[Watch], *, whole: bool) -> None:
+        """Ask about the given rows, as many as the pace allows.
+
+        Args:
+            watches: rows that are due.
+            whole: everything that is pending is among them, so the next sweep is counted from here.
+        """
+        now = self.clock()
+        wanted = plan(watches, self.reach, self.policy, now, budget=len(watches))
+        tokens = self._pace.tokens(now)
+        queries = wanted[:tokens]
+        sweep = _Sweep({(watch.endpoint, watch.id): watch for watch in watches}, deque(queries))
+        self.last_queries = len(queries)
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(self.policy.max_queries, len(queries))):
+                workers.create_task(self._work(sweep))
+        self._conclude(sweep, short=len(queries) < len(wanted), whole=whole)
+
+    async def probe(self, query: Query, form: Form, ids: set[str]) -> bool | None:
+        """Ask one question of curiosity: True when one of the ids is in the answer, None when nothing was learned."""
+        self.counts[form] += 1
+        self._pace.spend(1)
+        try:
+            envelope = await self.transport.ask(query)
+        except KlingError as error:
+            refused = isinstance(error, ServiceError) and not isinstance(error, Throttled | ServerFault)
+            return False if refused or _lacks(error) else None
+        return any(not ids.isdisjoint(ids_of(row)) for row in envelope.rows)
+
+    def _conclude(self, sweep: _Sweep, *, short: bool, whole: bool) -> None:
+        now = self.clock()
+        if sweep.trouble is not None and sweep.failed > sweep.answered:
+            wish_s = sweep.trouble.retry_in_s if isinstance(sweep.trouble, ServiceError) else None
+            delay_s = self._backoff.trouble(wish_s)
+            self.resume_at = now + delay_s
+            _log.info("asking again in %.1f s: %s", delay_s, sweep.trouble)
+        elif sweep.answered:
+            self._backoff.success()
+        if isinstance(sweep.trouble, Throttled):
+            self._pace.complaint()
+        elif short:
+            self._pace.wanted_more(now)
+        if not whole:
+            self.sweep_at = max(self.sweep_at, self.resume_at)
+        elif short or sweep.queries:
+            # The rest of the round follows as soon as there are tokens, the longest unasked first.
+            self.sweep_at = max(now + max(self._pace.wait_s(), 0.25), self.resume_at)
+        else:
+            self._round_at = None
+            self._sweeps += 1
+            self._schedule(now)
+
+    async def _work(self, sweep: _Sweep) -> None:
+        while sweep.queries and not sweep.halted:
+            query = sweep.queries.popleft()
+            if isinstance(query, ListPage):
+                await self._walk(query, sweep)
+            else:
+                await self._ask(query, sweep)
+
+    async def _ask(self, query: Single | Batch, sweep: _Sweep) -> None:
+        ids = (query.id,) if isinstance(query, Single) else query.ids
+        form = Form.SINGLE if isinstance(query, Single) else Form.BATCH
+        endpoints = (query.endpoint,) if isinstance(query, Single) else sorted(query.endpoints)
+        asked = [sweep.watches[name, id_] for name in endpoints for id_ in ids if (name, id_) in sweep.watches]
+        envelope = await self._send(query, form, endpoints, asked, sweep)
+        if envelope is None:
+            return
+        if isinstance(query, Single):
+            mine = bool(asked) and any(self.listener.row(row, form, asked[0]) for row in envelope.rows)
+            seen = {query.id} if mine else set()
+        else:
+            seen = self._hand_on(envelope.rows, form)
+        for endpoint in endpoints:
+            group = [watch for watch in asked if watch.endpoint == endpoint]
+            found = sum(watch.id in seen for watch in group)
+            self.reach.answered(endpoint, form, found=found, now=self.clock())
+            self._close_watches(group, seen, form, definitive=True)
+
+    async def _walk(self, first: ListPage, sweep: _Sweep) -> None:
+        """Read a list until everything wanted was seen, it ends, or single queries are cheaper."""
+        asked = [watch for watch in sweep.watches.values() if watch.endpoint == first.endpoint and watch.misses < 2]
+        seen: set[str] = set()
+        found = 0
+        page: ListPage | None = first
+        pages, rows = 0, first.size
+        while page is not None and not sweep.halted:
+            envelope = await self._send(page, Form.LIST, (page.endpoint,), asked, sweep)
+            if envelope is None:
+                return
+            if not envelope.many:
+                self.reach.refused(page.endpoint, Form.LIST, self.clock())
+                return
+            pages, rows = pages + 1, len(envelope.rows)
+            seen |= self._hand_on(envelope.rows, Form.LIST)
+            found = sum(watch.id in seen for watch in asked)
+            page = next_page(page, rows, len(asked) - found, self.policy)
+        self.reach.answered(first.endpoint, Form.LIST, found=found, now=self.clock())
+        self.reach.walked(first.endpoint, pages)
+        self._close_watches(asked, seen, Form.LIST, definitive=rows < first.size)
+
+    def _hand_on(self, rows: Iterable[JsonObject], form: Form) -> set[str]:
+        """Give every row to the listener; return the ids, of both kinds, that were in it."""
+        seen: set[str] = set()
+        for row in rows:
+            if self.listener.row(row, form, None):
+                seen.update(id_ for id_ in ids_of(row) if id_ is not None)
+        return seen
+
+    def _close_watches(self, asked: Iterable[Watch], seen: set[str], form: Form, *, definitive: bool) -> None:
+        for watch in asked:
+            if watch.id in seen:
+                if form is not Form.SINGLE:
+                    watch.misses = 0
+                continue
+            watch.misses += 1
+            if definitive:
+                self.listener.absent(watch, form)
+
+    async def _send(
+        self, query: Query, form: Form, endpoints: Sequence[str], asked: Sequence[Watch], sweep: _Sweep
+    ) -> Envelope | None:
+        """Send one query; None when it was no use, and then everything about that is already noted."""
+        now = self.clock()
+        for watch in asked:
+            watch.asked_at = now
+        self.counts[form] += 1
+        self._pace.spend(1)
+        try:
+            envelope = await self.transport.ask(query)
+        except KlingError as error:
+            _log.debug("%s query failed: %s", form, error)
+            self._note_failure(error, form, endpoints, asked, sweep)
+            return None
+        sweep.answered += 1
+        return envelope
+
+    def _note_failure(
+        self, error: KlingError, form: Form, endpoints: Sequence[str], asked: Sequence[Watch], sweep: _Sweep
+    ) -> None:
+        if form is Form.SINGLE and isinstance(error, ServiceError) and is_missing(error):
+            sweep.answered += 1
+            self._close_watches(asked, set(), form, definitive=True)
+            return
+        if form is not Form.SINGLE and _lacks(error):
+            untried = [name for name in endpoints if self.reach.of(name, form).works is not True]
+            for name in untried:
+                _log.info("this host has no %s queries on %s: %s", form, name, error)
+                self.reach.refused(name, form, self.clock())
+            if untried:
+                sweep.answered += 1
+                return
+            if form is Form.BATCH:
+                for watch in asked:  # one bad id must not fail the others: they are asked about singly
+                    watch.misses = max(watch.misses, 2)
+        if isinstance(error, BadEnvelope) and form is Form.BATCH:
+            for watch in asked:
+                watch.misses += 1
+        sweep.failed += 1
+        sweep.trouble = error
+        if isinstance(error, Throttled | ConnectFailed):
+            sweep.halted = True  # more of the same would only be more of the same
+
+
+def _lacks(error: KlingError) -> bool:
+    """Tell whether a refusal means that the host does not have this form of query, rather than passing trouble."""
+    if isinstance(error, BadEnvelope):
+        return error.http_status is not None and 300 <= error.http_status < 500 and error.http_status not in {408, 429}
+    return isinstance(error, ServiceError) and not isinstance(error, Throttled | ServerFault)

@@ -1,0 +1,547 @@
+"""The front: what users call.
+
+Stage: front. Before: the user. After: scheduler. One session belongs to one event loop in one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+import uuid
+import warnings
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import attrs
+
+from .auth import Credentials, KeyPair, Secret, find_credentials
+from .dialects import Host, find_host
+from .download import Downloader
+from .endpoints import Endpoint, find_endpoint
+from .endpoints.base import ID_PATTERN
+from .errors import (
+    ConfigError,
+    IdempotencyMismatch,
+    InvalidRequest,
+    KlingError,
+    RequestWarning,
+    SchedulerCrashed,
+    ServiceError,
+    SessionClosed,
+    TaskVanished,
+    is_missing,
+)
+from .job import Job
+from .models import Failed, Observation, Policy, Result, Status
+from .scheduler import Scheduler, closed_error
+from .sweep import ListPage, Single
+from .transport import Transport
+from .wire import decode_task
+
+_log = logging.getLogger(__name__)
+
+EndpointLike = str | type[Any] | Endpoint
+_ID_PREFIX = "ka-"  # so that an account's tasks show which were made by this package
+
+
+@attrs.frozen(kw_only=True)
+class Stats:
+    """A session at one moment: what a dashboard shows.
+
+    Attributes:
+        jobs: number of jobs by status, ended ones included.
+        pending: tasks being followed now.
+        submissions: create requests sent.
+        queries: status queries sent, by form ("single", "batch", "list").
+        slots: per (pack, model): tasks running, and the limit learned so far (None: not met).
+        last_sweep_queries: queries of the last sweep.
+    """
+
+    jobs: Mapping[Status, int]
+    pending: int
+    submissions: int
+    queries: Mapping[str, int]
+    slots: Mapping[tuple[str, str], tuple[int, int | None]]
+    last_sweep_queries: int
+
+
+class KlingSession:
+    """Many jobs at once on one host, with one poller for all of them.
+
+    Use as an async context manager. Every argument is optional and by name.
+
+    Args:
+        api_key: or `KLING_API_KEY` in the environment.
+        access_key: with `secret_key` instead of an API key; or `KLING_ACCESS_KEY` with `KLING_SECRET_KEY`.
+        secret_key: see access_key.
+        base_url: "cometapi", "global", "china", a URL, or a Host; or `KLING_BASE_URL`. Unset: cometapi with an API key,
+            global with a key pair.
+        journal: path of a durable record; not in this release, and refused rather than silently ignored.
+        http: an aiohttp.ClientSession to use for the API instead of one of our own; it is not closed.
+        max_running: most tasks running at once; the account's own limit is found without it.
+        timeout: seconds a job may take from its submission, as a default for `submit`; None: as long as its queue
+            takes, and then `policy.task_limit_s`.
+        policy: how patient the session is.
+        callback: default for `callback_url` of `submit`.
+        strict: make errors of RequestWarning: what is likely wrong for the model or host.
+        seed: of the jitter, for repeatable tests.
+
+    Raises:
+        ConfigError: arguments or credentials are wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | Secret | None = None,
+        access_key: str | Secret | None = None,
+        secret_key: str | Secret | None = None,
+        base_url: str | Host | None = None,
+        journal: str | Path | None = None,
+        http: aiohttp.ClientSession | None = None,
+        max_running: int | None = None,
+        timeout: float | None = None,
+        policy: Policy | None = None,
+        callback: str | None = None,
+        strict: bool = False,
+        seed: int | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        # First of all, so that no error raised below shows a key among the locals of its traceback.
+        api_key, access_key, secret_key = _hidden(api_key), _hidden(access_key), _hidden(secret_key)
+        if journal is not None:
+            raise ConfigError(
+                "journal= is not in this release: jobs live in memory, and end with the process. "
+                "Leave it out, and keep job.task_id for session.attach()"
+            )
+        if max_running is not None and (isinstance(max_running, bool) or max_running < 1):
+            raise ConfigError(f"max_running={max_running!r} must be at least 1")
+        _check_timeout(timeout)
+        self._credentials: Credentials = find_credentials(api_key, access_key, secret_key)
+        self._host = find_host(base_url or _default_host(self._credentials))
+        self._policy = policy or Policy()
+        self._timeout = timeout
+        self._callback = callback
+        self._strict = strict
+        self._max_running = max_running
+        self._wall = wall
+        self._rng = random.Random(seed)  # noqa: S311 - jitter, not secrets
+        self._transport = Transport(
+            self._host,
+            self._credentials,
+            wall=wall,
+            http=http,
+            max_submissions=self._policy.max_submissions,
+            max_queries=self._policy.max_queries,
+        )
+        self._downloader = Downloader(self._host, refresh=self._refresh)
+        self._named: dict[str, Job] = {}
+        self._stack = AsyncExitStack()
+        self._scheduler: Scheduler | None = None
+        self._root: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._crash: SchedulerCrashed | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else repr(self._scheduler) if self._scheduler else "not entered"
+        return f"<KlingSession [{self._host.name} | {state}]>"
+
+    @property
+    def host(self) -> Host:
+        """The host it talks to."""
+        return self._host
+
+    # --- opening and closing ---------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._loop is not None:
+            raise SessionClosed("a session is entered once; make a new one", resumable=False)
+        self._loop = asyncio.get_running_loop()
+        await self._transport.open()
+        self._stack.push_async_callback(self._transport.close)
+        self._stack.push_async_callback(self._downloader.close)
+        self._scheduler = Scheduler(
+            self._transport,
+            policy=self._policy,
+            clock=self._loop.time,
+            rng=self._rng,
+            max_running=self._max_running,
+        )
+        self._root = self._loop.create_task(self._run(self._scheduler), name=f"kling_async {self._host.name}")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+        if self._crash is not None and error is None:
+            raise self._crash
+
+    async def aclose(self) -> None:
+        """Close: nothing new is sent, submissions in flight get `policy.grace_s`, and every waiter is released.
+
+        Waiters get SessionClosed; a job that has a task goes on at the service and can be followed again.
+        """
+        if self._closed or self._scheduler is None or self._root is None:
+            self._closed = True
+            return
+        self._closed = True
+        self._scheduler.stop()
+        try:
+            await asyncio.wait({self._root})
+        finally:
+            self._root.cancel()  # no effect unless waiting was cancelled, and then nothing is left running
+            self._scheduler.release_all(closed_error())
+            await self._stack.aclose()
+
+    async def _run(self, scheduler: Scheduler) -> None:
+        """Run the loop; whatever ends it early reaches every waiter instead of leaving them to hang."""
+        try:
+            await scheduler.run()
+        except Exception as error:  # noqa: BLE001 - every bug must reach the waiters
+            self._crash = SchedulerCrashed(f"the background loop ended with a bug: {_first_line(error)}")
+            self._crash.__cause__ = error
+            _log.error("the background loop ended with a bug", exc_info=error)
+            scheduler.release_all(self._crash)
+        finally:
+            if not self._closed:
+                scheduler.release_all(self._crash or closed_error())
+
+    def _running(self) -> Scheduler:
+        if self._crash is not None:
+            raise self._crash.anew(paid="no")
+        if self._scheduler is None:
+            raise ConfigError("the session is not open: use `async with KlingSession() as kling:`")
+        if self._closed or self._root is None or self._root.done():
+            raise SessionClosed("the session is closed; nothing was sent", paid="no")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigError("the session belongs to another event loop")
+        return self._scheduler
+
+    # --- jobs ------------------------------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        request: Any,
+        *,
+        job_id: str | None = None,
+        timeout: float | None = None,
+        callback_url: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Job:
+        """Queue a request and give its job at once; it is sent as soon as there is a slot.
+
+        Args:
+            request: a request object, as TextToVideo.
+            job_id: names the job and is its external id at the service: a second submit with the same id returns the
+                first job. 1 to 64 of A-Z a-z 0-9 - _; made up if left out.
+            timeout: seconds from now until the job ends with DeadlineExceeded.
+            callback_url: where the service reports changes; polling goes on all the same.
+            metadata: kept on the job, never sent.
+
+        Raises:
+            InvalidRequest: the request is wrong for this host; nothing was recorded or sent.
+            IdempotencyMismatch: job_id already names another request.
+            SessionError: the session is closed, or has crashed.
+        """
+        return self._submit(request, job_id, timeout, callback_url, metadata, stacklevel=3)
+
+    def _submit(
+        self,
+        request: Any,
+        job_id: str | None,
+        timeout: float | None,
+        callback_url: str | None,
+        metadata: Mapping[str, object] | None,
+        *,
+        stacklevel: int,
+    ) -> Job:
+        scheduler = self._running()
+        endpoint = find_endpoint(request)
+        _check_timeout(timeout)
+        named = self._name_of(request, job_id)
+        callback_url = callback_url or request.callback_url or self._callback
+        first = self._named.get(named) if named is not None else None
+        if first is not None:
+            if first.request != request:
+                raise IdempotencyMismatch("job_id", named, "already names another request", job_id=named)
+            return first
+        self._advise(endpoint, request, stacklevel + 1)
+        job = Job(
+            named or _ID_PREFIX + uuid.uuid4().hex,
+            endpoint,
+            request,
+            created_at=self._now(),
+            metadata=metadata,
+            abandon=scheduler.abandon,
+        )
+        if named is not None:
+            self._named[named] = job
+        scheduler.admit(job, callback_url=callback_url, timeout_s=timeout if timeout is not None else self._timeout)
+        return job
+
+    def _name_of(self, request: Any, job_id: str | None) -> str | None:
+        own = request.external_task_id
+        if job_id is None:
+            return str(own) if own is not None else None
+        if not ID_PATTERN.match(job_id):
+            raise InvalidRequest("job_id", job_id, "must be 1 to 64 of A-Z a-z 0-9 - _")
+        if own is not None and own != job_id:
+            raise InvalidRequest("job_id", job_id, f"differs from the request's external_task_id {own!r}")
+        return job_id
+
+    def _advise(self, endpoint: Endpoint, request: Any, stacklevel: int) -> None:
+        for advice in endpoint.advice(request, self._host):
+            if self._strict:
+                raise InvalidRequest(endpoint.name, type(request).__name__, advice)
+            warnings.warn(advice, RequestWarning, stacklevel=stacklevel)
+
+    async def generate(
+        self,
+        request: Any,
+        *,
+        job_id: str | None = None,
+        timeout: float | None = None,
+        callback_url: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Result:
+        """Submit and wait.
+
+        Raises:
+            KlingError: as `submit` and `await job`; `error.paid` tells whether money was spent.
+        """
+        return await self._submit(request, job_id, timeout, callback_url, metadata, stacklevel=3)
+
+    async def map(
+        self,
+        requests: Iterable[Any] | AsyncIterable[Any],
+        *,
+        max_pending: int = 1000,
+        timeout: float | None = None,
+        callback_url: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> AsyncIterator[Job]:
+        """Submit many and yield their jobs, done, in order of completion.
+
+        Never raises for one job's failure: `job.error` tells, also for a request that is invalid. At most
+        `max_pending` jobs are open at once, and the next request is only taken when there is room.
+
+        Raises:
+            SessionError: the session is closed, or has crashed.
+        """
+        if max_pending < 1:
+            raise ConfigError(f"max_pending={max_pending!r} must be at least 1")
+        done: asyncio.Queue[Job] = asyncio.Queue()
+        source = _as_async(requests)
+        pending, exhausted = 0, False
+        while pending or not exhausted:
+            while not exhausted and pending < max_pending and done.empty():
+                try:
+                    request = await anext(source)
+                except StopAsyncIteration:
+                    exhausted = True
+                    break
+                self._submit_or_reject(request, timeout, callback_url, metadata).when_done(done.put_nowait)
+                pending += 1
+                if pending % 64 == 0:
+                    await asyncio.sleep(0)  # a long list must not hold up everything else on the loop
+            if pending:
+                job = await done.get()
+                pending -= 1
+                yield job
+
+    def _submit_or_reject(
+        self, request: Any, timeout: float | None, callback_url: str | None, metadata: Mapping[str, object] | None
+    ) -> Job:
+        try:
+            return self._submit(request, None, timeout, callback_url, metadata, stacklevel=4)
+        except InvalidRequest as error:
+            job = Job(
+                _ID_PREFIX + uuid.uuid4().hex,
+                find_endpoint(request),
+                request,
+                created_at=self._now(),
+                metadata=metadata,
+                abandon=lambda _job: None,
+            )
+            job.settle(Failed(Status.REJECTED, error.anew()))
+            return job
+
+    def attach(
+        self,
+        task_id: str,
+        endpoint: EndpointLike,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Job:
+        """Follow a task that was made elsewhere, or in an earlier run; nothing is sent but questions.
+
+        Args:
+            task_id: the host's id of the task.
+            endpoint: its endpoint's short name, or its request class.
+            timeout: seconds from now until the job ends with DeadlineExceeded.
+            metadata: kept on the job.
+        """
+        scheduler = self._running()
+        row = find_endpoint(endpoint)
+        _check_timeout(timeout)
+        followed = scheduler.find(task_id)
+        if followed is not None:
+            return followed
+        job = Job(
+            _ID_PREFIX + uuid.uuid4().hex,
+            row,
+            None,
+            created_at=self._now(),
+            metadata=metadata,
+            abandon=scheduler.abandon,
+            status=Status.ACCEPTED,
+            task_id=task_id,
+        )
+        scheduler.follow(job, timeout_s=timeout if timeout is not None else self._timeout)
+        return job
+
+    # --- questions -------------------------------------------------------------------------------------------------
+
+    async def query(self, task: Job | str, endpoint: EndpointLike | None = None) -> Observation:
+        """Ask the host about one task now.
+
+        Args:
+            task: a job that was accepted, or a task id.
+            endpoint: short name or request class; needed with a task id.
+
+        Raises:
+            TaskVanished: the host does not know it.
+            ServiceError: it refused to say.
+            TransportError: no usable answer.
+        """
+        scheduler = self._running()
+        if isinstance(task, Job):
+            row, task_id = task.row, task.task_id
+            if task_id is None:
+                raise ConfigError(f"job {task.id} has no task yet; it is {task.status}")
+        elif endpoint is None:
+            raise ConfigError("query() needs the endpoint of a task id")
+        else:
+            row, task_id = find_endpoint(endpoint), task
+        try:
+            envelope = await self._transport.ask(Single(row.name, task_id))
+        except ServiceError as error:
+            if is_missing(error):
+                raise TaskVanished(f"the host does not know task {task_id}", task_id=task_id) from None
+            raise
+        if not envelope.rows:
+            raise TaskVanished(f"the host does not know task {task_id}", task_id=task_id)
+        observation = decode_task(envelope.rows[0], row.yields)
+        scheduler.observe(attrs.evolve(observation, task_id=task_id))
+        return observation
+
+    async def tasks(self, endpoint: EndpointLike, *, page_size: int = 100) -> AsyncIterator[Observation]:
+        """Page through the host's own list of an endpoint's tasks, in the host's order.
+
+        Rows shift between pages while tasks are created: none is given twice, but one may be left out.
+
+        Raises:
+            ServiceError: the host has no list, or refused.
+            TransportError: no usable answer.
+        """
+        self._running()
+        row = find_endpoint(endpoint)
+        seen: set[str | None] = set()
+        for index in range(1, 1001):  # source: service reference, "Query Task (List)": pageNum 1 to 1000
+            envelope = await self._transport.ask(ListPage(row.name, index, page_size))
+            for entry in envelope.rows:
+                observation = decode_task(entry, row.yields)
+                if observation.task_id not in seen:
+                    seen.add(observation.task_id)
+                    yield observation
+            if len(envelope.rows) < page_size:
+                return
+
+    async def download(
+        self, result: Result, directory: str | Path, *, name: str | None = None, max_bytes: int | None = None
+    ) -> list[Path]:
+        """Save every asset of a result.
+
+        Args:
+            result: of a job of any session.
+            directory: where to; made if it does not exist.
+            name: stem of the file names; the task id if left out. Never taken from a URL.
+            max_bytes: most bytes per file; 2 GiB if left out.
+
+        Returns:
+            The files, in the order of `result.assets`.
+
+        Raises:
+            DownloadError: it could not be saved; the generation is not affected.
+        """
+        self._running()
+        return await self._downloader.save(result, Path(directory), name=name, max_bytes=max_bytes)
+
+    async def _refresh(self, result: Result) -> Result | None:
+        """Ask once for fresh URLs of a result whose old ones do not work any more."""
+        try:
+            observation = await self.query(result.task_id, result.endpoint)
+        except KlingError:
+            return None
+        return attrs.evolve(result, assets=observation.assets) if observation.assets else None
+
+    @property
+    def stats(self) -> Stats:
+        """The session at this moment."""
+        scheduler = self._scheduler
+        if scheduler is None:
+            return Stats(jobs={}, pending=0, submissions=0, queries={}, slots={}, last_sweep_queries=0)
+        return Stats(
+            jobs={status: number for status, number in scheduler.counts.items() if number},
+            pending=scheduler.pending,
+            submissions=scheduler.submissions,
+            queries={str(form): number for form, number in scheduler.poller.counts.items()},
+            slots={key: (gate.running, gate.limit) for key, gate in scheduler.gates.items()},
+            last_sweep_queries=scheduler.poller.last_queries,
+        )
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._wall(), UTC)
+
+
+def _hidden(value: str | Secret | None) -> Secret | None:
+    return Secret(value) if isinstance(value, str) else value
+
+
+def _default_host(credentials: Credentials) -> str:
+    return os.environ.get("KLING_BASE_URL") or ("global" if isinstance(credentials, KeyPair) else "cometapi")
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and not timeout > 0:
+        raise ConfigError(f"timeout={timeout!r} must be a number of seconds above 0")
+
+
+def _first_line(error: BaseException) -> str:
+    inner = error
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return f"{type(inner).__name__}: {inner}".splitlines()[0][:200]
+
+
+async def _as_async(requests: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            yield request
+    else:
+        for request in requests:
+            yield request

@@ -1,0 +1,94 @@
+"""How many tasks may run at once: one gate per model and pack, closed by the service's own "too many" and opened by
+tasks that end. Pure decisions, no clock, no I/O.
+
+Stage: decide. Before: queue. After: transport.
+
+Theory. The service counts tasks in flight per account, model and pack, and answers 1303 over the limit; it does not
+queue. A backoff per job would make every waiter knock again and again. So a 1303 closes the gate, and the moment one
+of our tasks is seen to end one waiter goes: that is when a slot is really free. With nothing of ours in flight the
+slots are taken by other programs, and one waiter at a time tries again after a jittered delay.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+_FIRST_WINDOW = 4
+_PROBE_EVERY = 2.0
+
+
+@attrs.define
+class Gate:
+    """The slots of one model and pack.
+
+    Attributes:
+        limit: most tasks at once, as learned; None: not met yet.
+        running: slots held by tasks that were accepted and have not been seen to end.
+        sending: slots held by submissions that were not answered yet.
+        accepted: submissions accepted since the gate was made: the window of unanswered ones grows with it, so that a
+            thousand waiters do not find out about a limit of 20 all at once.
+        released: slots given back since the limit was last touched.
+        shut_until: loop time before which nothing goes, seconds; used with nothing of ours in flight.
+        refused_since: loop time of the first of an unbroken row of refusals with nothing of ours in flight.
+    """
+
+    limit: int | None = None
+    running: int = 0
+    sending: int = 0
+    accepted: int = 0
+    released: int = 0
+    shut_until: float = 0.0
+    refused_since: float | None = None
+
+    def admits(self, slots: int, now: float) -> bool:
+        """Tell whether a request that takes `slots` may be sent now."""
+        if now < self.shut_until:
+            return False
+        if self.limit is None:
+            return self.sending == 0 or self.sending + slots <= _FIRST_WINDOW + self.accepted
+        if self.running + self.sending == 0:
+            return True  # one larger than the limit is let through alone: the service decides
+        return self.running + self.sending + slots <= self.limit
+
+    def sent(self, slots: int) -> None:
+        """A submission leaves."""
+        self.sending += slots
+
+    def taken(self, slots: int) -> None:
+        """It was accepted, or it may have been."""
+        self.sending -= slots
+        self.running += slots
+        self.accepted += slots
+        self.shut_until, self.refused_since = 0.0, None
+        if self.limit is not None:
+            self.limit = max(self.limit, self.running)
+
+    def returned(self, slots: int) -> None:
+        """It was not accepted, for a reason that says nothing about slots."""
+        self.sending -= slots
+
+    def full(self, slots: int, now: float, delay_s: float) -> None:
+        """It was refused for lack of a slot.
+
+        Args:
+            slots: what it asked for.
+            now: loop time, seconds.
+            delay_s: jittered seconds to wait if nothing of ours is in flight.
+        """
+        self.sending -= slots
+        # Submissions still unanswered may be accepted: `taken` lifts the limit again.
+        self.limit = max(self.running, 1)
+        self.released = 0
+        if self.running == 0:
+            self.shut_until = now + delay_s
+            if self.refused_since is None:
+                self.refused_since = now
+
+    def released_by_end(self, slots: int) -> None:
+        """A task ended: its slots are free, and a waiter may go."""
+        self.running -= slots
+        self.released += slots
+        if self.limit is not None and self.released >= _PROBE_EVERY * self.limit:
+            # Two full turns without a refusal: the limit may have grown. One refused request finds out.
+            self.limit += 1
+            self.released = 0

@@ -1,0 +1,285 @@
+"""One request out, one decoded envelope back: the only place that touches aiohttp for the API.
+
+Stage: move. Before: queue (bodies) and sweep (queries). After: wire's models, in scheduler.
+
+Whatever aiohttp raises is sorted here, once, into this package's exceptions. aiohttp's own are never raised on or
+chained, because their repr shows the Authorization header and their text the URL with its query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
+from typing import Final
+from urllib.parse import quote
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from ._version import __version__
+from .auth import Credentials
+from .dialects import Host
+from .endpoints import find_endpoint
+from .errors import (
+    AnswerTimeout,
+    AuthError,
+    BadEnvelope,
+    ConnectFailed,
+    ConnectionLost,
+    KlingError,
+    TransportError,
+    clean_text,
+)
+from .sweep import Batch, ListPage, Query, Single
+from .wire import Envelope, open_envelope, parse_json
+
+_log = logging.getLogger(__name__)
+
+_MOST_BYTES: Final = 8 * 1024 * 1024  # after decompression; a page of 500 rows has about 0.2 MB
+_CHUNK_BYTES: Final = 64 * 1024
+# A create may carry 13 MB of Base64 over a slow line; the reading side starts to count when it is written.
+_SUBMIT_TIMEOUT: Final = aiohttp.ClientTimeout(total=300, sock_connect=10, sock_read=60)
+_QUERY_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=15)
+# Shorter than any server keeps an idle connection: a POST on one that is just being closed has an unknown outcome.
+_SUBMIT_KEEPALIVE_S: Final = 10.0
+_USER_AGENT: Final = f"kling_async/{__version__}"
+_SKEWED: Final = frozenset({1003, 1004})  # not yet valid, expired: a new token with a corrected clock may do
+
+
+@attrs.define
+class _Raw:
+    """An answer before it is opened."""
+
+    status: int
+    body: bytes
+    retry_in_s: float | None
+    date: str | None
+
+
+def _mark_sent(_session: object, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.sent = True
+
+
+class Transport:
+    """The HTTP side of a session: two connection pools, one for submissions and one for questions."""
+
+    def __init__(
+        self,
+        host: Host,
+        credentials: Credentials,
+        *,
+        wall: Callable[[], float],
+        http: aiohttp.ClientSession | None = None,
+        max_submissions: int = 50,
+        max_queries: int = 6,
+    ) -> None:
+        self.host = host
+        self._credentials = credentials
+        self._wall = wall
+        self._borrowed = http
+        self._sizes = (max_submissions, max_queries)
+        self._submits: aiohttp.ClientSession | None = http
+        self._reads: aiohttp.ClientSession | None = http
+
+    def __repr__(self) -> str:
+        return f"<Transport [{self.host.name} | {'open' if self._submits is not None else 'closed'}]>"
+
+    async def open(self) -> None:
+        """Make the connection pools; a session that was passed in is used as it is."""
+        if self._borrowed is None:
+            self._submits = _make_session(self._sizes[0], _SUBMIT_KEEPALIVE_S)
+            self._reads = _make_session(self._sizes[1], 30.0)
+
+    async def close(self) -> None:
+        """Close what was made here; a borrowed session stays open."""
+        if self._borrowed is None:
+            for session in (self._submits, self._reads):
+                if session is not None:
+                    await session.close()
+        self._submits = self._reads = None
+
+    async def submit(self, path: str, body: bytes) -> Envelope:
+        """Send the one POST that turns a job into a task; never sent twice by itself, never redirected.
+
+        Raises:
+            ConnectFailed: nothing was sent.
+            TransportError: something was, and no usable answer came.
+            ServiceError: refused.
+        """
+        return await self._call(self._submits, "POST", self.host.path(path), body, _SUBMIT_TIMEOUT)
+
+    async def ask(self, query: Query) -> Envelope:
+        """Send one status query.
+
+        Raises:
+            TransportError: no usable answer.
+            ServiceError: refused.
+        """
+        return await self._call(self._reads, "GET", self._url_of(query), None, _QUERY_TIMEOUT)
+
+    def _url_of(self, query: Query) -> URL:
+        if isinstance(query, Single):
+            return self.host.path(f"{find_endpoint(query.endpoint).path}/{quote(query.id, safe='')}")
+        if isinstance(query, ListPage):
+            path = find_endpoint(query.endpoint).path
+            return self.host.path(f"{path}?pageNum={query.index}&pageSize={query.size}")
+        assert isinstance(query, Batch)
+        name = "external_task_ids" if query.external else "task_ids"
+        return self.host.path(f"/tasks?{name}={','.join(quote(id_, safe='') for id_ in query.ids)}")
+
+    async def _call(
+        self,
+        session: aiohttp.ClientSession | None,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> Envelope:
+        for last in (False, True):
+            raw = await self._exchange(session, method, url, body, timeout)
+            if isinstance(raw, KlingError):
+                raise raw
+            try:
+                return _open(raw)
+            except AuthError as error:
+                if last or error.code not in _SKEWED or not self._credentials.renew():
+                    raise
+                self._learn_clock(raw.date)
+                _log.info("token refused as %s: signing a new one", error.code)
+        raise AssertionError("unreachable")
+
+    def _learn_clock(self, date: str | None) -> None:
+        server = _parse_date(date)
+        if server is not None:
+            self._credentials.notice_server_time(server.timestamp(), self._wall())
+
+    async def _exchange(
+        self,
+        session: aiohttp.ClientSession | None,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> _Raw | KlingError:
+        """Send and read; trouble is returned, not raised, so that no frame with the token stays in a traceback."""
+        if session is None or session.closed:
+            return ConnectFailed("the connection pool is closed", retryable=False)
+        headers = {
+            "Authorization": f"Bearer {self._credentials.bearer(self._wall()).reveal()}",
+            "User-Agent": _USER_AGENT,
+            "Accept": "application/json",
+        }
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        context = SimpleNamespace(sent=self._borrowed is not None)  # a borrowed session has no trace of ours
+        failure: KlingError | None = None
+        try:
+            async with session.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                trace_request_ctx=context,
+            ) as response:
+                data = await _read_capped(response)
+                if data is None:
+                    failure = BadEnvelope(f"the answer has more than {_MOST_BYTES} bytes", http_status=response.status)
+                else:
+                    for secret in self._credentials.secrets:
+                        data = secret.scrub(data)
+                    wish = response.headers.get("Retry-After")
+                    date = response.headers.get("Date")
+                    return _Raw(response.status, data, self._wish_s(wish), date)
+        except asyncio.CancelledError:
+            pass  # raised anew below, without the frames that hold the header
+        except Exception as error:  # noqa: BLE001 - the seam: nothing foreign leaves this function
+            failure = _translate(error, self.host, sent=context.sent)
+        if failure is None:
+            raise asyncio.CancelledError
+        return failure
+
+    def _wish_s(self, value: str | None) -> float | None:
+        if value is None:
+            return None
+        if value.strip().isdecimal() and len(value) < 10:
+            return float(value)
+        moment = _parse_date(value)
+        return None if moment is None else max(0.0, moment.timestamp() - self._wall())
+
+
+def _make_session(limit: int, keepalive_s: float) -> aiohttp.ClientSession:
+    trace = aiohttp.TraceConfig()
+
+    async def on_headers_sent(session: object, context: SimpleNamespace, params: object) -> None:
+        _mark_sent(session, context, params)
+
+    trace.on_request_headers_sent.append(on_headers_sent)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=limit, keepalive_timeout=keepalive_s),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[trace],
+        trust_env=False,
+    )
+
+
+async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
+    # Counted after decompression, chunk by chunk: a small compressed answer can unfold to gigabytes.
+    chunks = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        chunks += chunk
+        if len(chunks) > _MOST_BYTES:
+            return None
+    return bytes(chunks)
+
+
+def _open(raw: _Raw) -> Envelope:
+    if 300 <= raw.status < 400:
+        raise BadEnvelope(f"a redirect (HTTP {raw.status}), which is never followed", http_status=raw.status)
+    try:
+        payload = parse_json(raw.body)
+    except BadEnvelope as error:
+        error.http_status = raw.status
+        raise
+    return open_envelope(payload, raw.status, raw.retry_in_s)
+
+
+def _parse_date(value: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _translate(error: Exception, host: Host, *, sent: bool) -> TransportError:
+    """Sort a foreign exception; the order matters, since the harmless classes are children of the others."""
+    kind = type(error).__name__
+    number = getattr(error, "errno", None)
+    detail = kind if number is None else f"{kind}, errno {number}"
+    never_connected = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return ConnectFailed(f"{host.name} has a certificate that cannot be trusted", retryable=False)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return ConnectFailed(f"the proxy refused the connection to {host.name}", retryable=False)
+    if never_connected or (isinstance(error, TimeoutError) and not sent):
+        return ConnectFailed(f"cannot connect to {host.name}: {clean_text(_reason(error), 80)} ({detail})")
+    if isinstance(error, TimeoutError):
+        return AnswerTimeout(f"no answer from {host.name} in time ({detail})")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return BadEnvelope(f"{host.name} answered something that is not HTTP ({detail})")
+    return ConnectionLost(f"the connection to {host.name} ended before the answer did ({detail})")
+
+
+def _reason(error: Exception) -> str:
+    # A ClientConnectorError's own text holds the address only; its os_error says what the system said.
+    cause = getattr(error, "os_error", None)
+    if isinstance(cause, OSError):
+        return cause.strerror or str(cause)
+    return "timed out" if isinstance(error, TimeoutError) else type(error).__name__

@@ -1,0 +1,454 @@
+"""Bytes in, observations out: the one place that knows the dialects and error forms of every host.
+
+Stage: decode. Before: transport. After: lifecycle.
+
+Theory. Gateways wrap, rename, flatten and nest the service's answer, and change how they do it without notice. So this
+does not ask which host answered: it looks for what it needs in the order of the service reference, "Normaliser". What
+it cannot use it refuses with BadEnvelope; it never coerces (a null id must not become the text "None").
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import NoReturn
+
+import attrs
+import cattrs
+
+from .dialects import status_of
+from .errors import BadEnvelope, clean_text, service_error
+from .models import Asset, AssetKind, Billing, Observation, TaskStatus
+
+JsonObject = Mapping[str, object]
+
+_OK_WORDS = frozenset({"0", "success", "succeed", "ok"})
+# Ids reach URLs and logs: letters, digits and what gateways put into base64-like ids, but no slash, comma or space.
+_ID = re.compile(r"[A-Za-z0-9_\-.:=+~]{1,256}\Z")
+_SECONDS_BELOW = 1e11  # a time below this is in seconds, above it in milliseconds
+_DEEPEST_WRAP = 3
+
+
+def parse_json(data: bytes) -> object:
+    """Parse an answer's body.
+
+    Raises:
+        BadEnvelope: not JSON, NaN or Infinity in it, nested too deeply, or a number too long to be one.
+    """
+    try:
+        return json.loads(data.removeprefix(b"\xef\xbb\xbf"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        head = clean_text(data[:60].decode("utf-8", "replace"), 60)
+        kind = "an HTML page" if data.lstrip()[:1] == b"<" else "not JSON"
+        raise BadEnvelope(f"the answer is {kind} ({type(error).__name__}): {head!r}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+@attrs.frozen
+class Envelope:
+    """An answer that is not a refusal.
+
+    Attributes:
+        rows: the task objects in it, undecoded.
+        many: whether it is a list; one task stands alone otherwise.
+        request_id: the service's id of the exchange.
+        next_cursor: where the next page of a cursor list begins; None at its end.
+    """
+
+    rows: tuple[JsonObject, ...]
+    many: bool
+    request_id: str | None = None
+    next_cursor: str | None = None
+
+
+def open_envelope(payload: object, http_status: int = 200, retry_in_s: float | None = None) -> Envelope:
+    """Take the tasks out of an answer of any dialect.
+
+    Args:
+        payload: the parsed body.
+        http_status: decides only where the body does not.
+        retry_in_s: from Retry-After, seconds, to hand on.
+
+    Raises:
+        ServiceError: the answer is a refusal (error forms E1 to E3 and E5).
+        BadEnvelope: it is neither a refusal nor an answer.
+    """
+    if not isinstance(payload, dict):
+        raise BadEnvelope(f"the answer is a JSON {type(payload).__name__}, not an object", http_status=http_status)
+    request_id = _text(payload.get("request_id"))
+    refusal = _refusal(payload, http_status)
+    if refusal is not None:
+        code, message = refusal
+        raise service_error(code, message, http_status, request_id=request_id, retry_in_s=retry_in_s)
+    data = payload.get("data")
+    if isinstance(data, list):
+        return Envelope(_objects(data), many=True, request_id=request_id)
+    if isinstance(data, dict) and isinstance(data.get("result"), list):
+        cursor = _text(data.get("next_cursor")) if data.get("has_more", True) else None
+        return Envelope(_objects(data["result"]), many=True, request_id=request_id, next_cursor=cursor or None)
+    if isinstance(data, dict) and ("code" in payload or not _has_task(payload)):
+        return Envelope((data,), many=False, request_id=request_id)
+    if _has_task(payload):
+        return Envelope((payload,), many=False, request_id=request_id)
+    if data is None and "code" in payload:
+        return Envelope((), many=True, request_id=request_id)
+    raise BadEnvelope("the answer holds no task", http_status=http_status)
+
+
+def _objects(values: list[object]) -> tuple[JsonObject, ...]:
+    return tuple(value for value in values if isinstance(value, dict))
+
+
+def _has_task(payload: JsonObject) -> bool:
+    return isinstance(payload.get("task_id"), str) or isinstance(payload.get("id"), str)
+
+
+def _refusal(payload: JsonObject, http_status: int) -> tuple[int | str | None, str] | None:
+    error = payload.get("error")
+    if isinstance(error, dict) and not _has_task(payload) and not payload.get("data"):
+        return _word(error.get("code")) or _word(error.get("type")), _text(error.get("message")) or ""
+    message = _text(payload.get("message")) or ""
+    code = payload.get("code")
+    if isinstance(code, str) and code.lower() in _OK_WORDS:
+        code = 0
+    if isinstance(code, str) and code.isdecimal() and len(code) < 10:
+        code = int(code)
+    if isinstance(code, bool) or (code is not None and not isinstance(code, int | str)):
+        raise BadEnvelope(f"the answer's code is a JSON {type(code).__name__}", http_status=http_status)
+    if isinstance(code, str):
+        return _inner_refusal(message) or (code, message)
+    if code:
+        return code, message
+    if http_status >= 400:
+        detail = _text(error) or _text(payload.get("detail")) or ""
+        return None, message or detail
+    return None
+
+
+def _inner_refusal(message: str) -> tuple[int, str] | None:
+    # Error form E2: a gateway puts the service's whole body, as a string, into its own message.
+    if not message.startswith("{"):
+        return None
+    try:
+        inner = parse_json(message.encode())
+    except BadEnvelope:
+        return None
+    if isinstance(inner, dict) and isinstance(inner.get("code"), int) and inner["code"]:
+        return inner["code"], _text(inner.get("message")) or ""
+    return None
+
+
+def _word(value: object) -> int | str | None:
+    if isinstance(value, str):
+        return int(value) if value.isdecimal() and len(value) < 10 else value or None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+# --- one task ------------------------------------------------------------------------------------------------------
+
+
+def ids_of(row: JsonObject) -> tuple[str | None, str | None]:
+    """Read a row's task id and external id, without decoding the rest: most rows of a page are not of interest.
+
+    A numeric id is a gateway's row number, never the task's.
+    """
+    task_id = row.get("id")
+    if not isinstance(task_id, str) or not task_id:
+        task_id = row.get("task_id")
+    external_id = row.get("external_id") or row.get("external_task_id")
+    info = row.get("task_info")
+    if not isinstance(external_id, str) and isinstance(info, dict):
+        external_id = info.get("external_task_id")
+    return (
+        task_id if isinstance(task_id, str) and _ID.match(task_id) and task_id not in {".", ".."} else None,
+        external_id if isinstance(external_id, str) and external_id else None,
+    )
+
+
+def decode_task(row: JsonObject, yields: AssetKind, *, created: bool = False) -> Observation:
+    """Turn one task object of any dialect into an observation.
+
+    Args:
+        row: the task object, with whatever a gateway wrapped around it.
+        yields: kind of the endpoint's first output, for URLs that come without a name.
+        created: the row answers a create: an empty status word then means submitted.
+
+    Raises:
+        BadEnvelope: the row has no usable id, or a field of a type that cannot be what it says.
+    """
+    layers = tuple(_layers(row))
+    inner = layers[-1]
+    task_id, external_id = ids_of(row)
+    for layer in layers[1:]:
+        inner_task_id, inner_external_id = ids_of(layer)
+        task_id = task_id or inner_task_id
+        external_id = external_id or inner_external_id
+    if task_id is None:
+        raise BadEnvelope("a task without a usable id")
+    word, status = _status(row, created=created)
+    upstream = _status(inner)[1] if inner is not row else None
+    if status is TaskStatus.UNKNOWN and upstream is not None:
+        word, status = _status(inner)
+    return Observation(
+        task_id=task_id,
+        external_id=external_id,
+        status=status,
+        word=clean_text(word, 40),
+        upstream=upstream if upstream is not TaskStatus.UNKNOWN else None,
+        reason=_reason(layers) if status is TaskStatus.FAILED else "",
+        assets=tuple(_assets(layers, yields)),
+        billing=_billing(inner),
+        created_at=_time(_first(layers[::-1], "created_at", "create_time", "submit_time")),
+        updated_at=_time(_first(layers[::-1], "updated_at", "update_time", "finish_time", "completed_at")),
+        raw=row,
+    )
+
+
+def _layers(row: JsonObject) -> Iterator[JsonObject]:
+    """Give the row, and every object a gateway nested in it under `data`, down to the one that holds the result."""
+    yield row
+    layer = row
+    for _ in range(_DEEPEST_WRAP):
+        if any(name in layer for name in ("task_result", "task_status", "outputs")):
+            return
+        nested = layer.get("data")
+        if not isinstance(nested, dict):
+            return
+        layer = nested
+        yield layer
+
+
+def _status(row: JsonObject, *, created: bool = False) -> tuple[str, TaskStatus]:
+    for name in ("task_status", "status"):
+        word = row.get(name)
+        if isinstance(word, str) and word:
+            return word, status_of(word)
+    return "", TaskStatus.SUBMITTED if created else TaskStatus.UNKNOWN
+
+
+def _reason(layers: tuple[JsonObject, ...]) -> str:
+    for layer in reversed(layers):
+        error = layer.get("error")
+        told = (
+            layer.get("task_status_msg"),
+            layer.get("fail_reason"),
+            error.get("message") if isinstance(error, dict) else error,
+            layer.get("message"),
+        )
+        for words in told:
+            # "SUCCEED" beside a failure is the envelope talking about the exchange, not about the task.
+            if isinstance(words, str) and words and words.lower() not in {"succeed", "success", "http_ok", "ok"}:
+                return clean_text(words)
+    return ""
+
+
+def _first(layers: tuple[JsonObject, ...], *names: str) -> object:
+    for layer in layers:
+        for name in names:
+            value = layer.get(name)
+            if value is not None and value != 0 and value != "":
+                return value
+    return None
+
+
+def _time(value: object) -> datetime | None:
+    if isinstance(value, str) and re.fullmatch(r"\d{1,17}(\.\d{1,6})?", value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e15:
+        return None
+    return datetime.fromtimestamp(value if value < _SECONDS_BELOW else value / 1000, UTC)
+
+
+# --- outputs -------------------------------------------------------------------------------------------------------
+
+
+def _strict_text(value: object, _kind: object) -> str:
+    if not isinstance(value, str) or len(value) > 65_536:
+        raise TypeError("not a text")
+    value.encode()  # refuses lone surrogates
+    return value
+
+
+def _seconds(value: object, _kind: object = None) -> float | None:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return float(value) if good else None  # type: ignore[arg-type]
+
+
+@attrs.frozen
+class _Length:
+    """A length in seconds that hosts write as "5.041", "5", 5 or 5.0."""
+
+    seconds: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class _Output:
+    """One output as any dialect writes it; every field may be missing or null."""
+
+    type: str | None = None
+    id: str | None = None
+    url: str | None = None
+    watermark_url: str | None = None
+    duration: _Length = _Length()
+    url_mp3: str | None = None
+    url_wav: str | None = None
+    mp3_url: str | None = None
+    wav_url: str | None = None
+    duration_mp3: _Length = _Length()
+    duration_wav: _Length = _Length()
+    mp3_duration: _Length = _Length()
+    wav_duration: _Length = _Length()
+    url_1: str | None = None
+    url_2: str | None = None
+    url_3: str | None = None
+    voice_id: str | None = None
+    trial_url: str | None = None
+
+
+# cattrs' own hooks coerce: null becomes "None", "false" becomes True. These refuse.
+_STRICT = cattrs.Converter(detailed_validation=False)
+_STRICT.register_structure_hook(str, _strict_text)
+_STRICT.register_structure_hook(_Length, lambda value, _kind: _Length(_seconds(value)))
+
+_KINDS: Mapping[str, AssetKind] = {
+    "videos": "video",
+    "images": "image",
+    "series_images": "image",
+    "audios": "audio",
+    "voices": "voice",
+    "elements": "element",
+}
+_OUTPUT_KINDS: Mapping[str, AssetKind] = {kind: kind for kind in _KINDS.values()}
+
+
+def _assets(layers: tuple[JsonObject, ...], yields: AssetKind) -> Iterator[Asset]:
+    found = False
+    for layer in reversed(layers):
+        for kind, entry in _entries(layer, yields):
+            for asset in _assets_of(entry, kind):
+                found = True
+                yield asset
+        if found:
+            return
+    for layer in layers:
+        url = _lonely_url(layer)
+        if url is not None:
+            yield Asset(kind=yields, url=url, duration_s=_lonely_length(layer))
+            return
+
+
+def _entries(layer: JsonObject, yields: AssetKind) -> Iterator[tuple[AssetKind, JsonObject]]:
+    outputs = layer.get("outputs")
+    if isinstance(outputs, list):
+        for entry in _objects(outputs):
+            yield _OUTPUT_KINDS.get(str(entry.get("type")), yields), entry
+    result = layer.get("task_result")
+    if isinstance(result, dict):
+        for name, kind in _KINDS.items():
+            listed = result.get(name)
+            if isinstance(listed, list):
+                for entry in _objects(listed):
+                    yield kind, entry
+
+
+def _assets_of(entry: JsonObject, kind: AssetKind) -> Iterator[Asset]:
+    try:
+        output = _STRICT.structure(entry, _Output)
+    except (TypeError, ValueError, cattrs.BaseValidationError) as error:
+        raise BadEnvelope(f"an output that cannot be read: {clean_text(error, 80)}") from None
+    name = output.id or output.voice_id or None
+    variants = (
+        (output.url or output.trial_url, output.duration.seconds),
+        (output.url_mp3 or output.mp3_url, output.duration_mp3.seconds or output.mp3_duration.seconds),
+        (output.url_wav or output.wav_url, output.duration_wav.seconds or output.wav_duration.seconds),
+        (output.url_1, None),
+        (output.url_2, None),
+        (output.url_3, None),
+    )
+    for url, length in variants:
+        if url:
+            yield Asset(kind=kind, url=url, watermark_url=output.watermark_url or None, duration_s=length, id=name)
+
+
+def _lonely_url(layer: JsonObject) -> str | None:
+    metadata = layer.get("metadata")
+    candidates = (
+        layer.get("result_url"),
+        metadata.get("url") if isinstance(metadata, dict) else None,
+        layer.get("url"),
+        layer.get("fail_reason"),  # older new-api releases put the URL there, on success
+    )
+    for url in candidates:
+        if isinstance(url, str) and url.startswith(("http://", "https://")):
+            return url
+    return None
+
+
+def _lonely_length(layer: JsonObject) -> float | None:
+    metadata = layer.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("duration") is not None:
+        return _seconds(metadata["duration"])
+    return _seconds(layer.get("seconds") or layer.get("duration"))
+
+
+# --- billing -------------------------------------------------------------------------------------------------------
+
+
+def _billing(row: JsonObject) -> Billing | None:
+    charges = row.get("billing")
+    if isinstance(charges, list):
+        return _billing_of_charges(_objects(charges))
+    units = _decimal(row.get("final_unit_deduction"))
+    money = row.get("final_balance_deduction")
+    amount = _decimal(money.get("quota")) if isinstance(money, dict) else None
+    list_price = _decimal(money.get("list_price")) if isinstance(money, dict) else None
+    if units is None and amount is None and list_price is None:
+        return None
+    return Billing(units=units, amount=amount, list_price=list_price)
+
+
+def _billing_of_charges(charges: tuple[JsonObject, ...]) -> Billing | None:
+    units: Decimal | None = None
+    amount: Decimal | None = None
+    list_price: Decimal | None = None
+    currency: str | None = None
+    for charge in charges:
+        figure = _decimal(charge.get("amount"))
+        if figure is None:
+            continue
+        if charge.get("charge_type") == "cash":
+            amount = figure + (amount or 0)
+            currency = _text(charge.get("currency")) or currency
+            price = _decimal(charge.get("list_price"))
+            list_price = list_price if price is None else price + (list_price or 0)
+        else:  # "unit", or the bare amount "0" of a task that failed before it began
+            units = figure + (units or 0)
+    if units is None and amount is None:
+        return None
+    return Billing(units=units, amount=amount, currency=currency, list_price=list_price)
+
+
+def _decimal(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+        return None
+    try:
+        figure = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return figure if figure.is_finite() else None
