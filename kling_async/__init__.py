@@ -15,7 +15,7 @@ Movers: retry, transport, download. Loop: job, poller, scheduler. Front: session
 """
 
 from ._version import __version__
-from .dialects import Host, new_api, official
+from .dialects import Host, find_host, new_api, official
 from .endpoints import ENDPOINTS, Endpoint
 from .endpoints.parts import (
     CameraConfig,
@@ -122,6 +122,7 @@ __all__ = [
     "VoiceRef",
     "WatermarkInfo",
     "__version__",
+    "find_host",
     "new_api",
     "official",
 ]

@@ -53,6 +53,14 @@ class Secret:
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a secret is not pickled")
 
+    def fault(self) -> str | None:
+        """Say what makes it no key, if anything does; a frame that raises must not hold the string itself."""
+        if not self._value.strip():
+            return "is empty"
+        if self._value != self._value.strip() or not self._value.isascii() or not self._value.isprintable():
+            return "has white space or characters no key has: was it copied whole, and only it?"
+        return None
+
     def scrub(self, data: bytes) -> bytes:
         """Replace the secret wherever it stands in `data`."""
         value = self._value.encode()
@@ -61,11 +69,9 @@ class Secret:
 
 def _check(name: str, secret: Secret) -> Secret:
     """Refuse what can only be a mistake, without showing it."""
-    value = secret.reveal()
-    if not value.strip():
-        raise ConfigError(f"{name} is empty")
-    if value != value.strip() or not value.isascii() or not value.isprintable():
-        raise ConfigError(f"{name} has white space or characters no key has: was it copied whole, and only it?")
+    fault = secret.fault()
+    if fault is not None:
+        raise ConfigError(f"{name} {fault}")
     return secret
 
 

@@ -12,11 +12,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
+
+import attrs
 
 from .endpoints import Endpoint
 from .errors import KlingError
+from .lifecycle import Search
 from .models import Failed, Observation, Outcome, Result, Status, Succeeded
+from .sweep import Watch
 
 
 class Job:
@@ -228,3 +232,51 @@ def _wake(waiters: dict[asyncio.Future[None], None] | None) -> None:
     for future in waiters or ():
         if not future.done():
             future.set_result(None)
+
+
+@attrs.define(eq=False)
+class Track:
+    """One open job, as the loop sees it.
+
+    Attributes:
+        job: its handle.
+        order: its place among all jobs, by arrival.
+        gate: which slots it takes: (pack, model).
+        slots: how many of them.
+        callback_url: where the service shall report changes.
+        deadline: loop time at which its time is over, seconds.
+        holds_slot: its task, or the one it may have, counts as running.
+        accepted_at: loop time at which its task was accepted, seconds.
+        empty_answers: how often it was seen succeeded without a file.
+        misses: single queries in a row that did not find its task.
+        first_miss_at: loop time of the first of them, seconds.
+        watch: its row for the planner, while there is something to ask.
+        search: what is known while it is not known whether it has a task.
+    """
+
+    job: Job
+    order: int
+    gate: tuple[str, str]
+    slots: int = 0
+    callback_url: str | None = None
+    deadline: float | None = None
+    holds_slot: bool = False
+    accepted_at: float = 0.0
+    empty_answers: int = 0
+    misses: int = 0
+    first_miss_at: float = 0.0
+    watch: Watch | None = None
+    search: Search | None = None
+
+
+class Owner(Protocol):
+    """The one object that changes a job's state: the scheduler, as its parts see it."""
+
+    def set_status(self, track: Track, status: Status) -> None:
+        """Move an open job to another open status."""
+
+    def accept(self, track: Track, news: Observation) -> None:
+        """Take note that a job has a task."""
+
+    def settle(self, track: Track, outcome: Outcome) -> None:
+        """End a job."""

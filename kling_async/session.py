@@ -41,7 +41,7 @@ from .errors import (
 )
 from .job import Job
 from .models import Failed, Observation, Policy, Result, Status
-from .scheduler import Scheduler, closed_error
+from .scheduler import Scheduler
 from .sweep import ListPage, Single
 from .transport import Transport
 from .wire import decode_task
@@ -98,6 +98,10 @@ class KlingSession:
         ConfigError: arguments or credentials are wrong.
     """
 
+    # Set here, so that the repr works on a session whose arguments were refused.
+    _scheduler: Scheduler | None = None
+    _closed = False
+
     def __init__(
         self,
         *,
@@ -145,15 +149,14 @@ class KlingSession:
         self._downloader = Downloader(self._host, refresh=self._refresh)
         self._named: dict[str, Job] = {}
         self._stack = AsyncExitStack()
-        self._scheduler: Scheduler | None = None
         self._root: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._crash: SchedulerCrashed | None = None
-        self._closed = False
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else repr(self._scheduler) if self._scheduler else "not entered"
-        return f"<KlingSession [{self._host.name} | {state}]>"
+        host = getattr(self, "_host", None)
+        return f"<KlingSession [{host.name if host is not None else 'no host'} | {state}]>"
 
     @property
     def host(self) -> Host:
@@ -203,7 +206,7 @@ class KlingSession:
             await asyncio.wait({self._root})
         finally:
             self._root.cancel()  # no effect unless waiting was cancelled, and then nothing is left running
-            self._scheduler.release_all(closed_error())
+            self._scheduler.release_all(_closed_error())
             await self._stack.aclose()
 
     async def _run(self, scheduler: Scheduler) -> None:
@@ -217,7 +220,7 @@ class KlingSession:
             scheduler.release_all(self._crash)
         finally:
             if not self._closed:
-                scheduler.release_all(self._crash or closed_error())
+                scheduler.release_all(self._crash or _closed_error())
 
     def _running(self) -> Scheduler:
         if self._crash is not None:
@@ -411,7 +414,7 @@ class KlingSession:
             status=Status.ACCEPTED,
             task_id=task_id,
         )
-        scheduler.follow(job, timeout_s=timeout if timeout is not None else self._timeout)
+        scheduler.follow(job, task_id, timeout_s=timeout if timeout is not None else self._timeout)
         return job
 
     # --- questions -------------------------------------------------------------------------------------------------
@@ -508,9 +511,9 @@ class KlingSession:
         return Stats(
             jobs={status: number for status, number in scheduler.counts.items() if number},
             pending=scheduler.pending,
-            submissions=scheduler.submissions,
+            submissions=scheduler.submitter.sent,
             queries={str(form): number for form, number in scheduler.poller.counts.items()},
-            slots={key: (gate.running, gate.limit) for key, gate in scheduler.gates.items()},
+            slots={key: (gate.running, gate.limit) for key, gate in scheduler.submitter.gates.items()},
             last_sweep_queries=scheduler.poller.last_queries,
         )
 
@@ -529,6 +532,10 @@ def _default_host(credentials: Credentials) -> str:
 def _check_timeout(timeout: float | None) -> None:
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout={timeout!r} must be a number of seconds above 0")
+
+
+def _closed_error() -> SessionClosed:
+    return SessionClosed("the session was closed first; follow the task with session.attach(), or submit the job again")
 
 
 def _first_line(error: BaseException) -> str:

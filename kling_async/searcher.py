@@ -1,0 +1,165 @@
+"""The finding side: looks up jobs that were sent and not answered, by their external id.
+
+Stage: loop. Before: submitter (unsure jobs). After: poller (the look-ups ride on its sweeps), lifecycle (decisions).
+
+Theory. "Not found" means something only on a host that has shown that it can find: so one task that surely exists is
+asked for by its external id, once per endpoint. A positive answer proves itself, on any form of query.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from .errors import SubmissionUnknown
+from .job import Owner, Track
+from .lifecycle import GiveUp, Resend, Search, Unsure, judge_search, next_look
+from .models import Failed, Policy, Status
+from .poller import Poller
+from .sweep import Batch, Form, Query, Single, Watch
+
+_log = logging.getLogger(__name__)
+
+_PROOF_DELAYS_S = (2.0, 4.0, 16.0, 60.0)  # a new task may be visible late; after these, a host cannot find by our id
+
+
+@attrs.define
+class Proof:
+    """Whether a host finds tasks by external id, tried on one task that surely exists."""
+
+    endpoint: str
+    job_id: str
+    task_id: str
+    due_at: float
+    tries: int = 0
+
+
+@attrs.define(kw_only=True, eq=False)
+class Searcher:
+    """Owner of what is known about unsure jobs.
+
+    Attributes:
+        owner: who changes a job's state.
+        send_again: who queues a job that has no task, with its old id.
+    """
+
+    policy: Policy
+    clock: Callable[[], float]
+    poller: Poller
+    owner: Owner
+    send_again: Callable[[Track], None]
+    _searches: dict[str, Track] = attrs.field(factory=dict)
+    _proofs: dict[str, Proof] = attrs.field(factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Searcher [{len(self._searches)} unsure, {len(self._proofs)} proofs open]>"
+
+    def begin(self, track: Track, verdict: Unsure, sent_at: float) -> None:
+        """Look a job up from now on."""
+        job = track.job
+        resent = track.search.resent if track.search is not None else 0
+        track.search = Search(sent_at, exists=verdict.exists, resent=resent)
+        track.watch = Watch(job.endpoint, job.id, external=True, asked_at=sent_at)
+        self._searches[job.id] = track
+        _log.warning("job %s: looking up whether a task exists: %s", job.id, verdict.error)
+
+    def end(self, track: Track) -> None:
+        """Look it up no longer: it was found, sent again, or has ended."""
+        if self._searches.pop(track.job.id, None) is not None:
+            track.watch = None
+
+    def find(self, external_id: str) -> Track | None:
+        """Give the unsure job of that id."""
+        return self._searches.get(external_id)
+
+    def next_moment(self) -> float | None:
+        """Give the loop time of the next look."""
+        return min(
+            (next_look(track.search, self.policy) for track in self._searches.values() if track.search), default=None
+        )
+
+    def due(self, now: float) -> dict[str, Track]:
+        """Give the jobs to be looked up now."""
+        return {
+            job_id: track
+            for job_id, track in self._searches.items()
+            if track.search is not None and next_look(track.search, self.policy) <= now
+        }
+
+    def absent(self, job_id: str, endpoint: str, form: Form) -> None:
+        """Take note that an answer that would surely have held this job's task did not."""
+        track = self._searches.get(job_id)
+        if track is None or track.search is None:
+            return
+        if self.clock() - track.search.sent_at >= self.policy.settle_s:
+            track.search.answered += 1
+            track.search.absent += self.poller.reach.of(endpoint, form).finds_external is True
+
+    def judge(self, asked: Mapping[str, Track]) -> None:
+        """Decide about the jobs that were just looked up and not found."""
+        for job_id, track in asked.items():
+            if self._searches.get(job_id) is not track or track.search is None:
+                continue
+            track.search.looks += 1
+            can_find = self.poller.reach.can_find_external(track.job.endpoint)
+            decision = judge_search(track.search, can_find=can_find, now=self.clock(), policy=self.policy)
+            if isinstance(decision, Resend):
+                track.search.resent += 1
+                self.end(track)
+                _log.warning("job %s: the host has no task of it; sending it again with the same id", job_id)
+                self.send_again(track)
+            elif isinstance(decision, GiveUp):
+                self._give_up(track, exists=track.search.exists)
+
+    def _give_up(self, track: Track, *, exists: bool) -> None:
+        told = (
+            f"the host says that the id {track.job.id} is taken, and does not find its task"
+            if exists
+            else "it was sent and not answered, and the host cannot be asked about it; sending it again may pay twice"
+        )
+        self.owner.settle(track, Failed(Status.UNRESOLVED, SubmissionUnknown(told, paid="yes" if exists else "maybe")))
+
+    # --- proofs ----------------------------------------------------------------------------------------------------
+
+    def offer_proof(self, track: Track, task_id: str) -> None:
+        """Take a job that surely has a task, if this endpoint has not shown yet that it finds by external id."""
+        endpoint = track.job.endpoint
+        if endpoint not in self._proofs and self.poller.reach.can_find_external(endpoint) is None:
+            due_at = self.clock() + _PROOF_DELAYS_S[0]
+            self._proofs[endpoint] = Proof(endpoint, track.job.id, task_id, due_at)
+
+    def next_proof_at(self) -> float | None:
+        """Give the loop time of the next proof."""
+        return min((proof.due_at for proof in self._proofs.values()), default=None)
+
+    def due_proofs(self, now: float) -> list[Proof]:
+        """Take out the proofs to be tried now."""
+        due = []
+        for endpoint, proof in list(self._proofs.items()):
+            if self.poller.reach.can_find_external(endpoint):
+                del self._proofs[endpoint]  # shown by an answer that came meanwhile
+            elif proof.due_at <= now:
+                del self._proofs[endpoint]
+                due.append(proof)
+        return due
+
+    async def prove(self, proof: Proof) -> None:
+        """Ask for a task that surely exists by its external id, in each form that may serve."""
+        reach = self.poller.reach
+        queries: list[tuple[Form, Query]] = [(Form.SINGLE, Single(proof.endpoint, proof.job_id, external=True))]
+        if reach.of(proof.endpoint, Form.BATCH).works:
+            batch = Batch((proof.job_id,), frozenset({proof.endpoint}), external=True)
+            queries.insert(0, (Form.BATCH, batch))
+        last = proof.tries + 1 >= len(_PROOF_DELAYS_S)
+        for form, query in queries:
+            found = await self.poller.probe(query, form, {proof.job_id, proof.task_id})
+            if found or (found is False and last):
+                reach.found_external(proof.endpoint, form, found=found)
+            if found:
+                return
+        if not last:
+            proof.tries += 1
+            proof.due_at = self.clock() + _PROOF_DELAYS_S[proof.tries]
+            self._proofs[proof.endpoint] = proof

@@ -1,0 +1,214 @@
+"""The sending side: keeps jobs in order, lets them go when there are slots, and sorts what comes back.
+
+Stage: loop. Before: scheduler (new jobs). After: transport (the POST), lifecycle (what its answer means).
+
+Each job is sent by one asyncio task of the loop's own, so that no caller's cancellation can hit a POST in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import json
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import attrs
+
+from .endpoints import Body, body_of, encode_files, has_files
+from .errors import BadEnvelope, InvalidRequest, KlingError, SlotsFull
+from .job import Owner, Track
+from .lifecycle import Accepted, Later, NotSent, Refused, Unsure, Verdict, judge_submission
+from .models import Failed, Observation, Policy, Status
+from .retry import Backoff
+from .slots import Gate
+from .transport import Transport
+from .wire import decode_task
+
+_log = logging.getLogger(__name__)
+
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@attrs.define(kw_only=True, eq=False)
+class Submitter:
+    """Sends jobs, at most once each, in order of arrival, as slots allow.
+
+    Attributes:
+        owner: who changes a job's state.
+        unsure: who takes a job of which it is not known whether it has a task, with the loop time of its POST.
+        gates: slots per (pack, model).
+        sent: create requests sent so far.
+        in_flight: create requests not answered yet.
+    """
+
+    transport: Transport
+    policy: Policy
+    rng: random.Random
+    clock: Callable[[], float]
+    owner: Owner
+    unsure: Callable[[Track, Unsure, float], None]
+    max_running: int | None = None
+    gates: dict[tuple[str, str], Gate] = attrs.field(factory=dict)
+    sent: int = 0
+    in_flight: int = 0
+    _waiting: dict[tuple[str, str], list[tuple[int, Track]]] = attrs.field(factory=dict)
+    _backoff: Backoff = attrs.field(init=False)
+    _slots_backoff: Backoff = attrs.field(init=False)
+    _resume_at: float = 0.0
+    _unreachable_since: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._backoff = Backoff(self.rng)
+        self._slots_backoff = Backoff(self.rng)
+
+    def __repr__(self) -> str:
+        waiting = sum(len(queue) for queue in self._waiting.values())
+        return f"<Submitter [{waiting} waiting, {self.in_flight} in flight, {self.sent} sent]>"
+
+    def queue(self, track: Track) -> None:
+        """Put a job in line; one that was refused for lack of a slot gets its old place back."""
+        heapq.heappush(self._waiting.setdefault(track.gate, []), (track.order, track))
+
+    def next_moment(self, now: float) -> float | None:
+        """Give the loop time at which waiting jobs may go, where it is a matter of time and not of slots."""
+        if not any(self._waiting.values()):
+            return None
+        moments = [gate.shut_until for gate in self.gates.values() if gate.shut_until > now]
+        if self._resume_at > now:
+            moments.append(self._resume_at)
+        return min(moments, default=None)
+
+    def dispatch(self, now: float, spawn: Spawn) -> None:
+        """Start as many submissions as slots, connections and trouble allow, model by model in turn."""
+        if now < self._resume_at:
+            return
+        progress = True
+        while progress:
+            progress = False
+            for key, waiting in self._waiting.items():
+                # One knock at a time while nobody opens.
+                most = 1 if self._unreachable_since is not None else self.policy.max_submissions
+                if self.in_flight < most:
+                    progress |= self._let_one_go(key, waiting, now, spawn)
+
+    def _let_one_go(self, key: tuple[str, str], waiting: list[tuple[int, Track]], now: float, spawn: Spawn) -> bool:
+        while waiting and waiting[0][1].job.done():
+            heapq.heappop(waiting)
+        if not waiting:
+            return False
+        track = waiting[0][1]
+        gate = self.gates.setdefault(key, Gate())
+        if not gate.admits(track.slots, now) or not self._has_room(track.slots):
+            return False
+        heapq.heappop(waiting)
+        gate.sent(track.slots)
+        self.in_flight += 1
+        self.owner.set_status(track, Status.SENDING)
+        spawn(self._submit(track))
+        return True
+
+    def _has_room(self, slots: int) -> bool:
+        if self.max_running is None:
+            return True
+        used = sum(gate.running + gate.sending for gate in self.gates.values())
+        return used == 0 or used + slots <= self.max_running
+
+    async def _submit(self, track: Track) -> None:
+        answer: Observation | KlingError
+        sent_at = self.clock()
+        try:
+            body = await self._encode(track)
+            sent_at = self.clock()
+            self.sent += 1
+            envelope = await self.transport.submit(track.job.row.path, body)
+            if len(envelope.rows) != 1:
+                raise BadEnvelope(f"the answer to a create holds {len(envelope.rows)} tasks")  # noqa: TRY301
+            answer = decode_task(envelope.rows[0], track.job.row.yields, created=True)
+        except KlingError as error:
+            answer = error
+        finally:
+            self.in_flight -= 1
+        self._take_verdict(track, judge_submission(answer), sent_at)
+
+    async def _encode(self, track: Track) -> bytes:
+        job = track.job
+        fields: Body = body_of(job.request, self.transport.host)
+        fields["external_task_id"] = job.id
+        if track.callback_url is not None:
+            fields["callback_url"] = track.callback_url
+        if has_files(job.request):
+            return await asyncio.to_thread(lambda: _dump(encode_files(fields, job.request)))
+        return _dump(fields)
+
+    def _take_verdict(self, track: Track, verdict: Verdict, sent_at: float) -> None:
+        gate = self.gates[track.gate]
+        if not isinstance(verdict, NotSent):
+            self._unreachable_since = None
+        if track.job.done():  # abandoned, or out of time, while the answer was on its way
+            gate.returned(track.slots)
+            if isinstance(verdict, Accepted) and track.job.task_id is None and verdict.observation.task_id:
+                track.job.take_task(verdict.observation.task_id)
+        elif isinstance(verdict, Accepted):
+            self._backoff.success()
+            gate.taken(track.slots)
+            track.holds_slot = True
+            self.owner.accept(track, verdict.observation)
+        elif isinstance(verdict, Unsure):
+            gate.taken(track.slots)
+            track.holds_slot = True
+            self.unsure(track, verdict, sent_at)
+        elif isinstance(verdict, Refused):
+            gate.returned(track.slots)
+            self.owner.settle(track, Failed(Status.REJECTED, verdict.error.anew(paid="no")))
+        elif isinstance(verdict, Later):
+            self._wait_for_turn(track, gate, verdict)
+        else:
+            self._wait_for_host(track, gate, verdict)
+
+    def _wait_for_turn(self, track: Track, gate: Gate, verdict: Later) -> None:
+        now = self.clock()
+        if not isinstance(verdict.error, SlotsFull):
+            gate.returned(track.slots)
+            # Source: service reference, "Concurrency": at least one second.
+            self._resume_at = now + max(1.0, self._backoff.trouble(verdict.error.retry_in_s))
+        else:
+            alone = gate.running == 0
+            gate.full(track.slots, now, self._slots_backoff.trouble() if alone else 0.0)
+            since = gate.refused_since
+            if since is not None and now - since >= self.policy.slots_wait_s:
+                self.owner.settle(track, Failed(Status.REJECTED, verdict.error))
+                return
+        self._requeue(track)
+
+    def _wait_for_host(self, track: Track, gate: Gate, verdict: NotSent) -> None:
+        now = self.clock()
+        gate.returned(track.slots)
+        if self._unreachable_since is None:
+            self._unreachable_since = now
+        if not verdict.error.retryable or now - self._unreachable_since >= self.policy.unreachable_s:
+            self.owner.settle(track, Failed(Status.REJECTED, verdict.error))
+            return
+        self._resume_at = max(self._resume_at, now + self._backoff.trouble())
+        _log.warning("job %s not sent, trying again: %s", track.job.id, verdict.error)
+        self._requeue(track)
+
+    def _requeue(self, track: Track) -> None:
+        self.owner.set_status(track, Status.QUEUED)
+        self.queue(track)
+
+    def release_slot(self, track: Track) -> None:
+        """Give back the slot of a job whose task ended, or turned out not to exist."""
+        if track.holds_slot:
+            track.holds_slot = False
+            self._slots_backoff.success()
+            self.gates[track.gate].released_by_end(track.slots)
+
+
+def _dump(fields: Body) -> bytes:
+    try:
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest("extra", None, f"cannot be written as JSON: {error}") from None
