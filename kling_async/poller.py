@@ -46,6 +46,7 @@ class _Sweep:
     failed: int = 0
     trouble: KlingError | None = None
     halted: bool = False
+    dropped: bool = False
 
 
 @attrs.define(kw_only=True)
@@ -144,7 +145,7 @@ class Poller:
             self._pace.wanted_more(now)
         if not whole:
             self.sweep_at = max(self.sweep_at, self.resume_at)
-        elif short or sweep.queries:
+        elif short or sweep.queries or sweep.dropped:
             # The rest of the round follows as soon as there are tokens, the longest unasked first.
             self.sweep_at = max(now + max(self._pace.wait_s(), 0.25), self.resume_at)
         else:
@@ -251,6 +252,7 @@ class Poller:
                 self.reach.refused(name, form, self.clock())
             if untried:
                 sweep.answered += 1
+                self._drop_batches(sweep)
                 return
             if form is Form.BATCH:
                 for watch in asked:  # one bad id must not fail the others: they are asked about singly
@@ -262,6 +264,17 @@ class Poller:
         sweep.trouble = error
         if isinstance(error, Throttled | ConnectFailed):
             sweep.halted = True  # more of the same would only be more of the same
+
+    def _drop_batches(self, sweep: _Sweep) -> None:
+        """Take out batches that would only be refused as well; their tasks are planned anew at once."""
+        kept = [
+            query
+            for query in sweep.queries
+            if not isinstance(query, Batch)
+            or any(self.reach.of(name, Form.BATCH).works is not False for name in query.endpoints)
+        ]
+        sweep.dropped |= len(kept) < len(sweep.queries)
+        sweep.queries = deque(kept)
 
 
 def _lacks(error: KlingError) -> bool:

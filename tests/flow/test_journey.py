@@ -164,7 +164,11 @@ async def test_failed_task_raises_with_its_reason_anew_for_every_waiter() -> Non
         ([Fault(action="status", kind="create", status=429, code=1102)], clip(), AccountError),
         ([Fault(action="status", kind="create", status=429, code=1304)], clip(), AccountError),
         ([Fault(action="status", kind="create", status=403, code=1103)], clip(), AccountError),
-        ([Fault(action="status", kind="create", status=400, code=1201, message="duration is invalid")], clip(), RequestRejected),
+        (
+            [Fault(action="status", kind="create", status=400, code=1201, message="duration is invalid")],
+            clip(),
+            RequestRejected,
+        ),
         ([Fault(action="status", kind="create", status=200, code=1201, message="in a 200")], clip(), RequestRejected),
     ],
 )
@@ -370,7 +374,9 @@ async def test_map_yields_in_order_of_completion_and_never_raises_for_a_job() ->
 
         def requests() -> Any:
             for index in range(30):
-                yield clip(f"scene {index}" + (" [fail]" if index % 10 == 3 else " [refuse]" if index % 10 == 5 else ""))
+                yield clip(
+                    f"scene {index}" + (" [fail]" if index % 10 == 3 else " [refuse]" if index % 10 == 5 else "")
+                )
 
         jobs = [job async for job in kling.map(requests(), max_pending=10)]
         assert len(jobs) == 30

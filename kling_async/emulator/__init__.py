@@ -1,0 +1,18 @@
+"""The service in a box: an emulator of the Kling API for tests, demonstrations and offline work.
+
+Place: a door beside the client, and an independent witness: it is written from the service's reference and imports
+nothing of the client, so that the two cannot be wrong together.
+
+    async with Emulator(dialect="official", speed=60) as emulator:
+        ...  # point a client at emulator.url with emulator.api_key
+
+A request travels `server` (HTTP) -> `routes` (which endpoint) -> `faults` (does it break?) -> `desk` (credentials,
+question, answer) -> `service` (tasks, slots, prices), and back through `replies` and `dialects` into the words of
+one family of hosts. `legacy_rows` and `new_rows` are the endpoint table; `assets` and `clips` make the files.
+"""
+
+from .faults import Fault, FaultPlan
+from .server import Emulator, LoggedRequest, serve
+from .tasks import TaskRecord
+
+__all__ = ["Emulator", "Fault", "FaultPlan", "LoggedRequest", "TaskRecord", "serve"]

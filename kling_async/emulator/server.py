@@ -1,0 +1,333 @@
+"""The emulator as one object: a server to start, a ledger to count, a plan of faults to change.
+
+Place: the front of the package. Owns clock, service and log; turns HTTP into questions for the desk.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import attrs
+from aiohttp import web
+
+from .assets import PREFIX as ASSETS
+from .breakage import break_off, idle, replacement, respond
+from .clock import Clock
+from .control import ROOT, control
+from .desk import Answer, Ask, Desk
+from .dialects import RequestKind, page
+from .faults import Fault
+from .routes import Route, find_route
+from .service import Service
+from .settings import Settings
+from .tasks import TaskRecord
+
+# Largest body taken, in bytes: an inline picture of 50 MB is 67 MB of Base64.
+_MAX_BODY_BYTES = 96 * 1024 * 1024
+
+# Requests kept in the log; then the older half is dropped, so that a long-running emulator stays small.
+_LOG_LIMIT = 1_000_000
+
+# Seconds that requests in flight get when the emulator closes.
+_GRACE_S = 2.0
+
+
+@attrs.define
+class LoggedRequest:
+    """One request as the emulator saw it.
+
+    Attributes:
+        at: Unix seconds of the emulator's clock.
+        method, path, query: as received, still percent-encoded.
+        kind: what was asked: "create", "single", "list", "batch", "cursor", "asset" or "unknown".
+        endpoint: row name, "" where the path names none.
+        status: HTTP status sent; None when no whole answer was (broken off, or still waiting).
+        fault: the planned fault that hit it ("reset after"), "" when none did.
+        leaked: an Authorization header came to an asset URL: credentials sent to a foreign host.
+    """
+
+    at: float
+    method: str
+    path: str
+    query: str
+    kind: RequestKind
+    endpoint: str
+    status: int | None = None
+    fault: str = ""
+    leaked: bool = False
+
+
+@attrs.define(kw_only=True, eq=False, repr=False)
+class Emulator(Settings):
+    """The Kling service in a box: tasks, slots, prices, files and faults, without an account or a bill.
+
+    Use it as an async context manager; it then listens until the block ends. Nothing is kept afterwards. Switches
+    may be changed while it runs.
+
+    Times are emulated seconds (they pass `speed` times as fast as the loop's own) unless said otherwise. The clock is
+    the running loop's, so a virtual loop moves the emulator as well.
+
+    Args:
+        dialect: how the host speaks: "official", "official-old-host", "cometapi", "new-api", "new-api-old",
+            "crazyrouter", "flat", "mixed".
+        seed: decides ids, durations, failures and lots of faults; together with the order of the creates.
+        speed: emulated seconds per second of the loop.
+        host, port: where to listen; port 0 takes a free one.
+        unix_path: listen on this Unix socket instead; `url` is then "http://localhost".
+        epoch: Unix seconds at the start; None takes the computer's clock.
+        time: monotonic seconds, in place of the loop's clock: turn it by hand in tests.
+        api_key, access_key, secret_key: what callers must present. Tokens of the pair are judged by a clock that
+            ignores `speed`, because the caller's does.
+        jwt_on_new_standard: whether tokens of the pair are taken on new-standard paths (documented for the legacy
+            standard only).
+        lenient: skip validation of bodies and pictures.
+        lists: whether legacy lists exist; None is the dialect's default, as below.
+        batch: whether `GET /tasks` and `POST /tasks` exist.
+        external_lookup: whether a legacy single query takes an external id.
+        unique_external_ids: whether a create with a known external id is refused, with `duplicate_code` and HTTP
+            `duplicate_status` and the words "already exists"; an id is burnt for good.
+        batch_sees_legacy: whether `/tasks` tells tasks made on legacy paths (not known of the service).
+        legacy_sees_new: whether legacy lists and single queries tell new-standard tasks (not known either).
+        batch_max_ids: most ids in one `GET /tasks`; above it `batch_overflow`: "error" is a 1201, "truncate" drops
+            the rest silently.
+        list_order: order of legacy lists and of `POST /tasks`, by creation: "newest" or "oldest" first.
+        visible_after_s: how long after its creation queries do not see a task yet.
+        unknown_task: answer of a single query for nobody's id: "1201" (HTTP 400), "1203" (HTTP 404), "empty"
+            (`data: []`), "task_not_exist" (a gateway's word, HTTP 400).
+        retention_s: how long tasks and files are kept, from the creation.
+        cache_s: a gateway tells statuses as of its last round; rounds are so many seconds apart. 0: always fresh.
+        older_omni_form: omni-video queries in the older form of CometAPI (D8).
+        errors_as_200: the service tells refusals with HTTP 200 and a non-zero code.
+        refused_models: models that this account or gateway does not have.
+        slots: tasks in flight per (model version, pack): a number for each, or a mapping by model version or pack
+            ("video", "image"), the model first. None: without limit. Above it: 1303.
+        slot_release_s: how long a slot stays taken after its task ended.
+        requests_per_s: authenticated requests per emulated second, bursts of one second; above it: 1302.
+        duration_s: how long generations take: None for realistic times, a number, a (low, high) range, or a mapping
+            from endpoint ("text2video", "text-to-video", "image-to-video/kling-3.0", "*") to one of these.
+        failure_rate: share of tasks that fail at their end, 0 to 1; they are not billed.
+        charge: new-standard `billing` in units ("unit") or in money ("cash", in `currency`).
+        units: units left in the pack; a create that needs more is refused with 1102. None: without end.
+        url_ttl_s: how long an asset URL is good; then HTTP 403.
+        fresh_urls: whether a query after that tells a new URL.
+        hang_s: longest time a hanging request is held.
+        faults: the plan; a list to change at any time.
+
+    A prompt with "[fail]" makes a task that fails moderation, "[refuse]" is refused at once with 1301, "[stuck]"
+    never ends.
+
+    Raises:
+        ValueError: an unknown dialect, or a speed that is not positive.
+    """
+
+    _clock: Clock = attrs.field(init=False)
+    _service: Service = attrs.field(init=False)
+    _desk: Desk = attrs.field(init=False)
+    _log: list[LoggedRequest] = attrs.field(factory=list, init=False)
+    _luck: random.Random = attrs.field(init=False)
+    _leaked: int = attrs.field(default=0, init=False)
+    _runner: web.AppRunner | None = attrs.field(default=None, init=False)
+    _closing: asyncio.Event | None = attrs.field(default=None, init=False)
+    _url: str = attrs.field(default="", init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self._clock = Clock(self.speed, self.epoch, self.time)
+        self._service = Service(self)
+        self._desk = Desk(self, self._service, self._clock)
+        self._luck = random.Random(f"faults/{self.seed}")
+
+    def __repr__(self) -> str:
+        where = self._url or "not started"
+        counts = f"{len(self._service.tasks)} tasks, {len(self._log)} requests"
+        return f"<Emulator {self.dialect} at {where} [{counts}]>"
+
+    # What it did
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port, without the dialect's prefix.
+
+        Raises:
+            RuntimeError: the emulator is not listening.
+        """
+        if not self._url:
+            raise RuntimeError("The emulator is not started: use `async with Emulator() as emulator`.")
+        return self._url
+
+    @property
+    def tasks(self) -> list[TaskRecord]:
+        """The ledger: every task ever made, oldest first, as of now."""
+        return self._service.ledger(self._clock.now())
+
+    @property
+    def requests(self) -> list[LoggedRequest]:
+        """The request log, oldest first; the emulator's own pages are not in it."""
+        return self._log
+
+    @property
+    def spent(self) -> float:
+        """Units billed until now."""
+        return float(self._service.billed(self._clock.now()))
+
+    @property
+    def leaked_credentials(self) -> int:
+        """How many asset requests brought an Authorization header."""
+        return self._leaked
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it listens."""
+        return self._runner is not None
+
+    def now(self) -> float:
+        """The emulated moment in Unix seconds."""
+        return self._clock.now()
+
+    # Starting and stopping
+
+    async def __aenter__(self) -> Self:
+        if self._runner is not None:
+            raise RuntimeError("The emulator is already started.")
+        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=_GRACE_S)
+        await runner.setup()
+        try:
+            site: web.BaseSite
+            if self.unix_path is not None:
+                site = web.UnixSite(runner, self.unix_path)
+            else:
+                site = web.TCPSite(runner, self.host, self.port)
+            await site.start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        if self.unix_path is not None:
+            self._url = "http://localhost"
+        else:
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            self._url = f"http://{host}:{runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        runner, self._runner, self._url = self._runner, None, ""
+        if runner is not None:
+            await runner.cleanup()
+
+    def application(self) -> web.Application:
+        """The emulator as an aiohttp application, to be served at the root of a host."""
+        application = web.Application(client_max_size=_MAX_BODY_BYTES)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        application.on_startup.append(self._start)
+        application.on_shutdown.append(self._stop)
+        return application
+
+    async def _start(self, _: web.Application) -> None:
+        self._clock.start()
+        self._closing = asyncio.Event()
+
+    async def _stop(self, _: web.Application) -> None:
+        # Hanging and delayed requests end now instead of at the end of the grace time.
+        if self._closing is not None:
+            self._closing.set()
+
+    # One request
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        try:
+            body = await request.read()
+        except (ConnectionError, web.HTTPRequestEntityTooLarge) as error:
+            is_gone = isinstance(error, ConnectionError)
+            return respond(Answer(400 if is_gone else 413, page(413, "Request Entity Too Large"), "text/html"))
+        ask = Ask(
+            method=request.method,
+            path=path,
+            query=request.query,
+            headers=request.headers,
+            base=f"{request.scheme}://{request.host}",
+            body=body,
+        )
+        is_asset = path.startswith(ASSETS)
+        if not is_asset and (path == ROOT or path.startswith(ROOT + "/")):
+            return respond(control(self, ask))
+        route = Route("asset", None, path[len(ASSETS) :]) if is_asset else find_route(self, ask.method, path)
+        entry = self._record(route, ask, query)
+        fault = self.faults.pick(route.kind, ask.method, path, self._clock.since_start(), self._luck)
+        if fault is None:
+            answer = self._desk.answer(route, ask)
+            entry.status = answer.status
+            return respond(answer)
+        entry.fault = str(fault)
+        return await self._answer_broken(request, route, ask, fault, entry)
+
+    def _record(self, route: Route, ask: Ask, query: str) -> LoggedRequest:
+        leaked = route.kind == "asset" and "Authorization" in ask.headers
+        self._leaked += leaked
+        entry = LoggedRequest(
+            at=self._clock.now(),
+            method=ask.method,
+            path=ask.path,
+            query=query,
+            kind=route.kind,
+            endpoint=route.row.name if route.row is not None else "",
+            leaked=leaked,
+        )
+        if len(self._log) >= _LOG_LIMIT:
+            del self._log[: _LOG_LIMIT // 2]
+        self._log.append(entry)
+        return entry
+
+    async def _answer_broken(
+        self, request: web.Request, route: Route, ask: Ask, fault: Fault, entry: LoggedRequest
+    ) -> web.StreamResponse:
+        closing = self._closing or asyncio.Event()
+        has_effect = fault.stage == "after" or fault.action in ("delay", "slow")
+        if fault.action == "delay" and fault.stage == "before":
+            await idle(self._clock.real(fault.delay_s), closing)
+        if has_effect:
+            answer = self._desk.answer(route, ask)
+        else:
+            if fault.commit_after_s is not None and route.kind == "create":
+                self._desk.postpone(route, ask, fault.commit_after_s)
+            answer = self._stand_in(route, ask)
+        if fault.action == "delay":
+            if fault.stage == "after":
+                await idle(self._clock.real(fault.delay_s), closing)
+            entry.status = answer.status
+            return respond(attrs.evolve(answer, headers=(*answer.headers, *fault.headers)))
+        replaced = replacement(fault, self._desk, route)
+        if replaced is not None:
+            entry.status = replaced.status
+            return respond(replaced)
+        return await break_off(request, fault, answer, clock=self._clock, closing=closing, hang_s=self.hang_s)
+
+    def _stand_in(self, route: Route, ask: Ask) -> Answer:
+        """What a broken answer would have begun with when the request had no effect."""
+        if route.kind == "create":
+            return Answer(200, b'{"code":0,"message":"SUCCEED","request_id":"0","data":{"task_id":"0"}}')
+        return self._desk.answer(route, ask)
+
+
+async def serve(emulator: Emulator, *, ready: Callable[[Emulator], None] | None = None) -> None:
+    """Run an emulator until cancelled: the body of a command line.
+
+    Args:
+        emulator: started already, or started here and then stopped here too.
+        ready: called once it listens, to print its address.
+    """
+    if emulator.is_started:
+        await _wait(emulator, ready)
+        return
+    async with emulator:
+        await _wait(emulator, ready)
+
+
+async def _wait(emulator: Emulator, ready: Callable[[Emulator], None] | None) -> None:
+    if ready is not None:
+        ready(emulator)
+    await asyncio.Event().wait()
