@@ -4,14 +4,15 @@ The path of one job, which is also the order to read the files in:
 
 ```
 request ─submit→ job_id ─POST→ task_id ─→ pending
-endpoints/       scheduler     transport     │ sweep: one question for many tasks
-                                             │ poller
+endpoints/       submitter     transport     │ poller: one question for many tasks, as sweep plans them
+                                             │
 file ←download─ asset URLs ←settle─ Outcome ←decode─ Observation
-download                    job               wire, lifecycle
+download                 scheduler  lifecycle  wire
 ```
 
 Words: errors, models. Registry and wire: endpoints, dialects, wire, auth. Deciders, pure: lifecycle, sweep, slots.
-Movers: retry, transport, download. Loop: job, poller, scheduler. Front: session. Doors: cli, emulator.
+Movers: retry, transport, download. Loop: job, poller, submitter, searcher, scheduler. Front: runtime, session.
+Doors: cli, emulator. Read lifecycle, sweep and scheduler first.
 """
 
 from ._version import __version__
@@ -62,8 +63,8 @@ from .errors import (
     TransportError,
 )
 from .job import Job
-from .models import Asset, Billing, Observation, Policy, Result, Status, TaskStatus
-from .session import KlingSession, Stats
+from .models import Asset, Billing, Observation, Policy, Result, Stats, Status, TaskStatus
+from .session import KlingSession
 
 __all__ = [
     "ENDPOINTS",

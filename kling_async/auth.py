@@ -64,7 +64,7 @@ class Secret:
     def scrub(self, data: bytes) -> bytes:
         """Replace the secret wherever it stands in `data`."""
         value = self._value.encode()
-        return data.replace(value, b"***") if value in data else data
+        return data.replace(value, b"***") if value and value in data else data
 
 
 def _check(name: str, secret: Secret) -> Secret:
@@ -177,6 +177,7 @@ def find_credentials(
             Secret(environ[name]) if environ.get(name) else None
             for name in ("KLING_API_KEY", "KLING_ACCESS_KEY", "KLING_SECRET_KEY")
         )
+        del environ  # a traceback that shows the locals of this frame must not show what is in it
         if api_key is access_key is secret_key is None:
             raise ConfigError(
                 "no credentials: set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY), or pass api_key="

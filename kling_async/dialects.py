@@ -82,7 +82,7 @@ class Host:
 
 
 def _shown(url: URL) -> str:
-    return f"{url.scheme}://{url.host}" + (f":{url.explicit_port}" if url.explicit_port else "")
+    return f"{url.scheme}://{url.host_subcomponent}" + (f":{url.explicit_port}" if url.explicit_port else "")
 
 
 def is_loopback(host: str) -> bool:
@@ -104,13 +104,37 @@ _OLD_OFFICIAL = "api.klingai.com"
 
 
 def new_api(url: str) -> Host:
-    """Give the host at `url` as a new-api gateway: paths under /kling, single queries only."""
-    return Host(url=URL(url).origin(), prefix=URL(url).path.rstrip("/") or "/kling", family="new-api")
+    """Give the host at `url` as a new-api gateway: paths under /kling, single queries only.
+
+    Raises:
+        ConfigError: not an https URL (http is allowed on loopback only).
+    """
+    origin, prefix = _split(url)
+    return Host(url=origin, prefix=prefix or "/kling", family="new-api")
 
 
 def official(url: str) -> Host:
-    """Give the host at `url` as one that speaks exactly as the official ones do."""
-    return Host(url=URL(url).origin(), prefix=URL(url).path.rstrip("/"), family="official")
+    """Give the host at `url` as one that speaks exactly as the official ones do.
+
+    Raises:
+        ConfigError: not an https URL (http is allowed on loopback only).
+    """
+    origin, prefix = _split(url)
+    return Host(url=origin, prefix=prefix, family="official")
+
+
+def _split(base_url: str) -> tuple[URL, str]:
+    """Give scheme, name and port, and the prefix of paths, percent-encoded."""
+    try:
+        url = URL(base_url)
+        if not url.absolute:
+            raise ConfigError(f"base_url is neither an https URL nor one of {', '.join(PRESETS)}")
+        Host(url=url)  # sees the whole URL, so that credentials in it are refused and not silently dropped
+        return url.origin(), url.raw_path.rstrip("/").removesuffix("/v1")
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError("base_url is not a URL") from None
 
 
 def find_host(base_url: str | Host) -> Host:
@@ -127,18 +151,10 @@ def find_host(base_url: str | Host) -> Host:
         return base_url
     if base_url in PRESETS:
         return PRESETS[base_url]
-    try:
-        url = URL(base_url)
-        if not url.absolute:
-            raise ConfigError(f"base_url is neither an https URL nor one of {', '.join(PRESETS)}")
-        known = _BY_NAME.get(url.host)
-        if known is not None and url.path in {"/", known.prefix, f"{known.prefix}/"}:
-            return attrs.evolve(known, url=url.origin())
-        if url.host == _OLD_OFFICIAL:
-            return official(base_url)
-        Host(url=url)  # sees the whole URL, so that credentials in it are refused and not silently dropped
-        return Host(url=url.origin(), prefix=url.path.rstrip("/").removesuffix("/v1") or "/kling")
-    except ValueError as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError("base_url is not a URL") from None
+    origin, prefix = _split(base_url)
+    known = _BY_NAME.get(origin.host)
+    if known is not None and prefix in {"", known.prefix}:
+        return attrs.evolve(known, url=origin)
+    if origin.host == _OLD_OFFICIAL:
+        return official(base_url)
+    return Host(url=origin, prefix=prefix or "/kling")

@@ -46,7 +46,7 @@ from typing import Literal, Self, TypeVar
 Paid = Literal["no", "maybe", "yes"]
 
 _TEXT_CAP = 200
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 def clean_text(text: object, cap: int = _TEXT_CAP) -> str:
@@ -118,6 +118,8 @@ def _rebuild(kind: type[_E], args: tuple[object, ...], state: Mapping[str, objec
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)
+    if hasattr(error, "__notes__"):
+        error.__notes__ = list(error.__notes__)  # a note on one waiter's copy is not the others'
     return error
 
 
@@ -215,7 +217,7 @@ class ServiceError(KlingError):
         self.message = clean_text(message)
         self.http_status = http_status
         self.retry_in_s = retry_in_s
-        label = f"code {code}" if code is not None else f"HTTP {http_status}"
+        label = f"code {clean_text(code, 40)}" if code is not None else f"HTTP {http_status}"
         advice = _ADVICE.get(type(self), "")
         super().__init__(
             f"{self.message or 'no message'} ({label}){advice}",
@@ -395,8 +397,10 @@ WORDS: Mapping[str, type[ServiceError]] = {
 }
 
 _MISSING = ("not found", "task_not_exist", "not exist", "no such task")
-_DUPLICATE = ("already exist", "duplicate")
+_OUR_ID = ("external", "task_id", "task id")
 _FULL = ("parallel task over resource pack limit",)
+# What proxies say when they gave up on an exchange that had begun: it proves nothing about what was made.
+_GAVE_UP = frozenset({408, 499})
 
 
 def service_error(
@@ -410,32 +414,30 @@ def service_error(
     """Choose the exception for a refusal.
 
     Args:
-        code: the service's number, a gateway's word, or None.
+        code: the service's number, a gateway's word, or None. A number that only repeats the status says nothing.
         message: the service's words.
         http_status: decides only where code says nothing.
         request_id: to quote to the service's support.
         retry_in_s: from Retry-After, seconds.
 
     Returns:
-        The exception, not raised. An unknown number under a 4xx status is a plain ServiceError with `paid` "no";
-        under any other status nothing is proved, and `paid` is "maybe".
+        The exception, not raised. An unknown number is Throttled under 429 and a ServerFault under 5xx; under another
+        4xx it is a plain ServiceError with `paid` "no", and under any other status nothing is proved, and `paid` is
+        "maybe".
 
     Source: service reference, "Error codes"; new-api gateway source.
     """
-    kind: type[ServiceError] | None = None
-    if isinstance(code, int):
-        kind = CODES.get(code)
-    elif isinstance(code, str):
-        kind = WORDS.get(code)
-        if kind is RequestRejected and any(words in message for words in _FULL):
-            kind = SlotsFull
-    if http_status == 429 and not isinstance(code, int):
+    code = None if code == http_status else code
+    kind = CODES.get(code) if isinstance(code, int) else WORDS.get(code or "")
+    if kind is RequestRejected and isinstance(code, str) and any(words in message.lower() for words in _FULL):
+        kind = SlotsFull
+    elif http_status == 429 and (kind is None or isinstance(code, str)):
         kind = Throttled  # gateways replace the body of every 429: the real code is lost, so the mildest meaning
     if kind is None:
-        kind = _by_status(http_status) if not isinstance(code, int) else ServiceError
-    paid: Paid | None = None
-    if kind is ServiceError and not 400 <= http_status < 500:
-        paid = "maybe"
+        kind = _by_status(http_status)
+        if isinstance(code, int) and (kind is not ServerFault or http_status < 400):
+            kind = ServiceError
+    paid: Paid | None = "maybe" if kind is ServiceError and not 400 <= http_status < 500 else None
     return kind(
         message,
         code=code,
@@ -449,13 +451,13 @@ def service_error(
 def _by_status(http_status: int) -> type[ServiceError]:
     if http_status in {401, 403}:
         return AuthError
-    if 400 <= http_status < 500:
+    if 400 <= http_status < 500 and http_status not in _GAVE_UP:
         return RequestRejected
     return ServerFault
 
 
 def is_missing(error: ServiceError) -> bool:
-    """Tell whether the refusal of a query means "no such task": 1201 or 1203 with words, a gateway's word, a 404.
+    """Tell whether the refusal of a query means "no such task": 1203, a gateway's word, or 1201 or no code with words.
 
     Source: service reference, "Query Task"; new-api source.
     """
@@ -467,5 +469,12 @@ def is_missing(error: ServiceError) -> bool:
 
 
 def is_duplicate(error: ServiceError) -> bool:
-    """Tell whether a create was refused because its external id already exists: a success in disguise."""
-    return isinstance(error, RequestRejected) and any(words in error.message.lower() for words in _DUPLICATE)
+    """Tell whether a create was refused because its external id already exists: a success in disguise.
+
+    Source: service reference, "external_task_id": only the words "already exists" are known, not the code.
+    """
+    if isinstance(error, AuthError | AccountError | PolicyRejected | Throttled | SlotsFull):
+        return False
+    message = error.message.lower()
+    # A request may hold other things twice ("duplicate element_id"): then nothing exists.
+    return "already exist" in message or ("duplicate" in message and any(words in message for words in _OUR_ID))

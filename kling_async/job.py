@@ -139,11 +139,12 @@ class Job:
 
     async def watch(self) -> AsyncIterator[Observation]:
         """Yield what is known of the task now, then every change, and end when the job does; raises nothing."""
-        if self._news is not None:
-            yield self._news
-        if self.done():
-            return
         news: asyncio.Queue[Observation | None] = asyncio.Queue()
+        if self._news is not None:
+            news.put_nowait(self._news)
+        if self.done():
+            news.put_nowait(None)
+        # Listening before anything is yielded: what happens while the caller is at work must not be missed.
         self._watchers = self._watchers if self._watchers is not None else []
         self._watchers.append(news)
         try:

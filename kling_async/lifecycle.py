@@ -42,6 +42,7 @@ _NEXT: Mapping[Status, frozenset[Status]] = {
             Status.SUCCEEDED,
             Status.FAILED,
             Status.REJECTED,
+            Status.UNRESOLVED,  # the host answered with the task of another job
             Status.ABANDONED,
         }
     ),

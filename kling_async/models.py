@@ -219,3 +219,24 @@ class Policy:
     page_size: int = attrs.field(default=500, validator=[attrs.validators.gt(0), attrs.validators.le(500)])
     max_queries: int = attrs.field(default=6, validator=attrs.validators.gt(0))
     max_submissions: int = attrs.field(default=50, validator=attrs.validators.gt(0))
+
+
+@attrs.frozen(kw_only=True)
+class Stats:
+    """A session at one moment: what a dashboard shows.
+
+    Attributes:
+        jobs: number of jobs by status, ended ones included.
+        pending: tasks being followed now.
+        submissions: create requests sent.
+        queries: status queries sent, by form ("single", "batch", "list").
+        slots: per (pack, model): tasks running, and the limit learned so far (None: not met).
+        last_sweep_queries: queries of the last sweep.
+    """
+
+    jobs: Mapping[Status, int]
+    pending: int
+    submissions: int
+    queries: Mapping[str, int]
+    slots: Mapping[tuple[str, str], tuple[int, int | None]]
+    last_sweep_queries: int

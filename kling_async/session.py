@@ -6,14 +6,12 @@ Stage: front. Before: the user. After: scheduler. One session belongs to one eve
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 import time
 import uuid
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -33,44 +31,19 @@ from .errors import (
     InvalidRequest,
     KlingError,
     RequestWarning,
-    SchedulerCrashed,
     ServiceError,
-    SessionClosed,
     TaskVanished,
     is_missing,
 )
 from .job import Job
-from .models import Failed, Observation, Policy, Result, Status
-from .scheduler import Scheduler
+from .models import Failed, Observation, Policy, Result, Stats, Status
+from .runtime import Runtime
 from .sweep import ListPage, Single
 from .transport import Transport
 from .wire import decode_task
 
-_log = logging.getLogger(__name__)
-
 EndpointLike = str | type[Any] | Endpoint
 _ID_PREFIX = "ka-"  # so that an account's tasks show which were made by this package
-
-
-@attrs.frozen(kw_only=True)
-class Stats:
-    """A session at one moment: what a dashboard shows.
-
-    Attributes:
-        jobs: number of jobs by status, ended ones included.
-        pending: tasks being followed now.
-        submissions: create requests sent.
-        queries: status queries sent, by form ("single", "batch", "list").
-        slots: per (pack, model): tasks running, and the limit learned so far (None: not met).
-        last_sweep_queries: queries of the last sweep.
-    """
-
-    jobs: Mapping[Status, int]
-    pending: int
-    submissions: int
-    queries: Mapping[str, int]
-    slots: Mapping[tuple[str, str], tuple[int, int | None]]
-    last_sweep_queries: int
 
 
 class KlingSession:
@@ -97,10 +70,6 @@ class KlingSession:
     Raises:
         ConfigError: arguments or credentials are wrong.
     """
-
-    # Set here, so that the repr works on a session whose arguments were refused.
-    _scheduler: Scheduler | None = None
-    _closed = False
 
     def __init__(
         self,
@@ -129,34 +98,35 @@ class KlingSession:
         if max_running is not None and (isinstance(max_running, bool) or max_running < 1):
             raise ConfigError(f"max_running={max_running!r} must be at least 1")
         _check_timeout(timeout)
-        self._credentials: Credentials = find_credentials(api_key, access_key, secret_key)
-        self._host = find_host(base_url or _default_host(self._credentials))
+        credentials = find_credentials(api_key, access_key, secret_key)
+        self._host = find_host(base_url or _default_host(credentials))
         self._policy = policy or Policy()
         self._timeout = timeout
         self._callback = callback
         self._strict = strict
-        self._max_running = max_running
         self._wall = wall
-        self._rng = random.Random(seed)  # noqa: S311 - jitter, not secrets
+        self._named: dict[str, Job] = {}
         self._transport = Transport(
             self._host,
-            self._credentials,
+            credentials,
             wall=wall,
             http=http,
             max_submissions=self._policy.max_submissions,
             max_queries=self._policy.max_queries,
         )
         self._downloader = Downloader(self._host, refresh=self._refresh)
-        self._named: dict[str, Job] = {}
-        self._stack = AsyncExitStack()
-        self._root: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._crash: SchedulerCrashed | None = None
+        self._runtime = Runtime(
+            self._transport,
+            self._downloader,
+            policy=self._policy,
+            rng=random.Random(seed),  # noqa: S311 - jitter, not secrets
+            max_running=max_running,
+        )
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else repr(self._scheduler) if self._scheduler else "not entered"
-        host = getattr(self, "_host", None)
-        return f"<KlingSession [{host.name if host is not None else 'no host'} | {state}]>"
+        # A session whose arguments were refused has no host yet, and may still be shown by a debugger.
+        name = self._host.name if hasattr(self, "_host") else "no host"
+        return f"<KlingSession [{name} | {getattr(self, '_runtime', 'not entered')!r}]>"
 
     @property
     def host(self) -> Host:
@@ -166,20 +136,7 @@ class KlingSession:
     # --- opening and closing ---------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._loop is not None:
-            raise SessionClosed("a session is entered once; make a new one", resumable=False)
-        self._loop = asyncio.get_running_loop()
-        await self._transport.open()
-        self._stack.push_async_callback(self._transport.close)
-        self._stack.push_async_callback(self._downloader.close)
-        self._scheduler = Scheduler(
-            self._transport,
-            policy=self._policy,
-            clock=self._loop.time,
-            rng=self._rng,
-            max_running=self._max_running,
-        )
-        self._root = self._loop.create_task(self._run(self._scheduler), name=f"kling_async {self._host.name}")
+        await self._runtime.open()
         return self
 
     async def __aexit__(
@@ -189,49 +146,15 @@ class KlingSession:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-        if self._crash is not None and error is None:
-            raise self._crash
+        if self._runtime.crash is not None and error is None:
+            raise self._runtime.crash
 
     async def aclose(self) -> None:
         """Close: nothing new is sent, submissions in flight get `policy.grace_s`, and every waiter is released.
 
         Waiters get SessionClosed; a job that has a task goes on at the service and can be followed again.
         """
-        if self._closed or self._scheduler is None or self._root is None:
-            self._closed = True
-            return
-        self._closed = True
-        self._scheduler.stop()
-        try:
-            await asyncio.wait({self._root})
-        finally:
-            self._root.cancel()  # no effect unless waiting was cancelled, and then nothing is left running
-            self._scheduler.release_all(_closed_error())
-            await self._stack.aclose()
-
-    async def _run(self, scheduler: Scheduler) -> None:
-        """Run the loop; whatever ends it early reaches every waiter instead of leaving them to hang."""
-        try:
-            await scheduler.run()
-        except Exception as error:  # noqa: BLE001 - every bug must reach the waiters
-            self._crash = SchedulerCrashed(f"the background loop ended with a bug: {_first_line(error)}")
-            self._crash.__cause__ = error
-            _log.error("the background loop ended with a bug", exc_info=error)
-            scheduler.release_all(self._crash)
-        finally:
-            if not self._closed:
-                scheduler.release_all(self._crash or _closed_error())
-
-    def _running(self) -> Scheduler:
-        if self._crash is not None:
-            raise self._crash.anew(paid="no")
-        if self._scheduler is None:
-            raise ConfigError("the session is not open: use `async with KlingSession() as kling:`")
-        if self._closed or self._root is None or self._root.done():
-            raise SessionClosed("the session is closed; nothing was sent", paid="no")
-        if asyncio.get_running_loop() is not self._loop:
-            raise ConfigError("the session belongs to another event loop")
-        return self._scheduler
+        await self._runtime.close()
 
     # --- jobs ------------------------------------------------------------------------------------------------------
 
@@ -271,7 +194,7 @@ class KlingSession:
         *,
         stacklevel: int,
     ) -> Job:
-        scheduler = self._running()
+        scheduler = self._runtime.scheduler()
         endpoint = find_endpoint(request)
         _check_timeout(timeout)
         named = self._name_of(request, job_id)
@@ -398,7 +321,7 @@ class KlingSession:
             timeout: seconds from now until the job ends with DeadlineExceeded.
             metadata: kept on the job.
         """
-        scheduler = self._running()
+        scheduler = self._runtime.scheduler()
         row = find_endpoint(endpoint)
         _check_timeout(timeout)
         followed = scheduler.find(task_id)
@@ -431,7 +354,7 @@ class KlingSession:
             ServiceError: it refused to say.
             TransportError: no usable answer.
         """
-        scheduler = self._running()
+        scheduler = self._runtime.scheduler()
         if isinstance(task, Job):
             row, task_id = task.row, task.task_id
             if task_id is None:
@@ -461,7 +384,7 @@ class KlingSession:
             ServiceError: the host has no list, or refused.
             TransportError: no usable answer.
         """
-        self._running()
+        self._runtime.scheduler()
         row = find_endpoint(endpoint)
         seen: set[str | None] = set()
         for index in range(1, 1001):  # source: service reference, "Query Task (List)": pageNum 1 to 1000
@@ -491,7 +414,7 @@ class KlingSession:
         Raises:
             DownloadError: it could not be saved; the generation is not affected.
         """
-        self._running()
+        self._runtime.scheduler()
         return await self._downloader.save(result, Path(directory), name=name, max_bytes=max_bytes)
 
     async def _refresh(self, result: Result) -> Result | None:
@@ -505,7 +428,7 @@ class KlingSession:
     @property
     def stats(self) -> Stats:
         """The session at this moment."""
-        scheduler = self._scheduler
+        scheduler = self._runtime.last_scheduler
         if scheduler is None:
             return Stats(jobs={}, pending=0, submissions=0, queries={}, slots={}, last_sweep_queries=0)
         return Stats(
@@ -532,17 +455,6 @@ def _default_host(credentials: Credentials) -> str:
 def _check_timeout(timeout: float | None) -> None:
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout={timeout!r} must be a number of seconds above 0")
-
-
-def _closed_error() -> SessionClosed:
-    return SessionClosed("the session was closed first; follow the task with session.attach(), or submit the job again")
-
-
-def _first_line(error: BaseException) -> str:
-    inner = error
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    return f"{type(inner).__name__}: {inner}".splitlines()[0][:200]
 
 
 async def _as_async(requests: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:

@@ -1,5 +1,4 @@
-"""How many tasks may run at once: one gate per model and pack, closed by the service's own "too many" and opened by
-tasks that end. Pure decisions, no clock, no I/O.
+"""How many tasks may run at once: one gate per model and pack. Pure decisions, no clock, no I/O.
 
 Stage: decide. Before: queue. After: transport.
 

@@ -125,7 +125,7 @@ class Submitter:
             self.sent += 1
             envelope = await self.transport.submit(track.job.row.path, body)
             if len(envelope.rows) != 1:
-                raise BadEnvelope(f"the answer to a create holds {len(envelope.rows)} tasks")  # noqa: TRY301
+                raise BadEnvelope(f"the answer to a create holds {len(envelope.rows)} tasks")
             answer = decode_task(envelope.rows[0], track.job.row.yields, created=True)
         except KlingError as error:
             answer = error

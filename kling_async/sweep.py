@@ -119,7 +119,7 @@ class Reach:
             return True
         ability = self.of(endpoint, form)
         if ability.works is False and now - ability.since >= _FORGET_AFTER_S:
-            self._abilities[endpoint, form] = Ability()
+            self._abilities[endpoint, form] = Ability(finds_external=ability.finds_external or None)
             return None
         return ability.works
 
@@ -199,10 +199,9 @@ def plan(watches: Iterable[Watch], reach: Reach, policy: Policy, now: float, bud
     for endpoint, group in listed.items():
         oldest = min(watch.asked_at for watch in group)
         aged.append((oldest, _first_page(endpoint, len(group), policy)))
-    for batch in _batches(batched, policy.batch_size):
-        aged.append((batch[0].asked_at, _batch_of(batch)))
+    aged.extend((batch[0].asked_at, _batch_of(batch)) for batch in _batches(batched, policy.batch_size))
     aged.sort(key=lambda entry: entry[0])
-    return tuple(query for _, query in aged[:budget])
+    return tuple(query for _, query in aged[: max(0, budget)])
 
 
 def _cheapest(
@@ -214,7 +213,8 @@ def _cheapest(
     pages = max(reach.depth(endpoint), math.ceil(len(group) / policy.page_size))
     batches = math.ceil(len(group) / policy.batch_size)
     costs = {Form.LIST: pages, Form.BATCH: batches}
-    for form in sorted(costs, key=lambda form: costs[form]):
+    # Of two that cost the same, the one that is known to work saves the attempt.
+    for form in sorted(costs, key=lambda form: (costs[form], not reach.usable(endpoint, form, now))):
         if costs[form] >= len(group) or (external and reach.of(endpoint, form).finds_external is False):
             continue
         if reach.usable(endpoint, form, now) is not False:
@@ -315,7 +315,7 @@ class Pace:
 
     def complaint(self) -> None:
         """Note that the host asked for less."""
-        self.rate = max(0.5, self.rate / 2)
+        self.rate = max(min(0.5, self.most), self.rate / 2)
 
     def wait_s(self) -> float:
         """Give the seconds until the next token."""

@@ -10,12 +10,11 @@ it cannot use it refuses with BadEnvelope; it never coerces (a null id must not 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from typing import NoReturn
+from decimal import Decimal
+from typing import NoReturn, TypeGuard
 
 import attrs
 import cattrs
@@ -27,9 +26,14 @@ from .models import Asset, AssetKind, Billing, Observation, TaskStatus
 JsonObject = Mapping[str, object]
 
 _OK_WORDS = frozenset({"0", "success", "succeed", "ok"})
+_OK_MESSAGES = frozenset({"success", "succeed", "succeeded", "http_ok", "ok"})
 # Ids reach URLs and logs: letters, digits and what gateways put into base64-like ids, but no slash, comma or space.
 _ID = re.compile(r"[A-Za-z0-9_\-.:=+~]{1,256}\Z")
 _SECONDS_BELOW = 1e11  # a time below this is in seconds, above it in milliseconds
+_LATEST_MS = 253_402_300_799_999  # the last moment of the year 9999, which is as far as a datetime goes
+_FIGURE = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?\Z")
+_LONGEST_S = 1e9
+_LARGEST = 1e18
 _DEEPEST_WRAP = 3
 
 
@@ -82,7 +86,7 @@ def open_envelope(payload: object, http_status: int = 200, retry_in_s: float | N
     """
     if not isinstance(payload, dict):
         raise BadEnvelope(f"the answer is a JSON {type(payload).__name__}, not an object", http_status=http_status)
-    request_id = _text(payload.get("request_id"))
+    request_id = _shown(payload.get("request_id"))
     refusal = _refusal(payload, http_status)
     if refusal is not None:
         code, message = refusal
@@ -94,7 +98,7 @@ def open_envelope(payload: object, http_status: int = 200, retry_in_s: float | N
         cursor = _text(data.get("next_cursor")) if data.get("has_more", True) else None
         return Envelope(_objects(data["result"]), many=True, request_id=request_id, next_cursor=cursor or None)
     if isinstance(data, dict) and ("code" in payload or not _has_task(payload)):
-        return Envelope((data,), many=False, request_id=request_id)
+        return Envelope((_with_words(data, payload.get("message")),), many=False, request_id=request_id)
     if _has_task(payload):
         return Envelope((payload,), many=False, request_id=request_id)
     if data is None and "code" in payload:
@@ -106,14 +110,22 @@ def _objects(values: list[object]) -> tuple[JsonObject, ...]:
     return tuple(value for value in values if isinstance(value, dict))
 
 
+def _with_words(row: JsonObject, message: object) -> JsonObject:
+    # Some hosts tell the reason of a failure beside the task, where the service's own word is always "SUCCEED".
+    if not isinstance(message, str) or not message or message.lower() in _OK_MESSAGES or "message" in row:
+        return row
+    return {**row, "message": message}
+
+
 def _has_task(payload: JsonObject) -> bool:
-    return isinstance(payload.get("task_id"), str) or isinstance(payload.get("id"), str)
+    return any(isinstance(payload.get(name), str) and payload[name] for name in ("task_id", "id"))
 
 
 def _refusal(payload: JsonObject, http_status: int) -> tuple[int | str | None, str] | None:
     error = payload.get("error")
     if isinstance(error, dict) and not _has_task(payload) and not payload.get("data"):
-        return _word(error.get("code")) or _word(error.get("type")), _text(error.get("message")) or ""
+        message = _text(error.get("message")) or ""
+        return _inner_refusal(message) or (_word(error.get("code")) or _word(error.get("type")), message)
     message = _text(payload.get("message")) or ""
     code = payload.get("code")
     if isinstance(code, str) and code.lower() in _OK_WORDS:
@@ -134,15 +146,14 @@ def _refusal(payload: JsonObject, http_status: int) -> tuple[int | str | None, s
 
 def _inner_refusal(message: str) -> tuple[int, str] | None:
     # Error form E2: a gateway puts the service's whole body, as a string, into its own message.
-    if not message.startswith("{"):
+    if not message.lstrip().startswith("{"):
         return None
     try:
-        inner = parse_json(message.encode())
+        inner = parse_json(message.encode("utf-8", "replace"))
     except BadEnvelope:
         return None
-    if isinstance(inner, dict) and isinstance(inner.get("code"), int) and inner["code"]:
-        return inner["code"], _text(inner.get("message")) or ""
-    return None
+    code = _word(inner.get("code")) if isinstance(inner, dict) else None
+    return (code, _text(inner.get("message")) or "") if isinstance(inner, dict) and isinstance(code, int) else None
 
 
 def _word(value: object) -> int | str | None:
@@ -155,6 +166,10 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _shown(value: object) -> str | None:
+    return clean_text(value, 128) if isinstance(value, str) and value else None
+
+
 # --- one task ------------------------------------------------------------------------------------------------------
 
 
@@ -163,17 +178,17 @@ def ids_of(row: JsonObject) -> tuple[str | None, str | None]:
 
     A numeric id is a gateway's row number, never the task's.
     """
-    task_id = row.get("id")
-    if not isinstance(task_id, str) or not task_id:
-        task_id = row.get("task_id")
-    external_id = row.get("external_id") or row.get("external_task_id")
     info = row.get("task_info")
-    if not isinstance(external_id, str) and isinstance(info, dict):
-        external_id = info.get("external_task_id")
+    told = info.get("external_task_id") if isinstance(info, dict) else None
+    external_ids = (row.get("external_id"), row.get("external_task_id"), told)
     return (
-        task_id if isinstance(task_id, str) and _ID.match(task_id) and task_id not in {".", ".."} else None,
-        external_id if isinstance(external_id, str) and external_id else None,
+        next((value for value in (row.get("id"), row.get("task_id")) if _is_id(value)), None),
+        next((value for value in external_ids if isinstance(value, str) and value), None),
     )
+
+
+def _is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and _ID.match(value) is not None and value not in {".", ".."}
 
 
 def decode_task(row: JsonObject, yields: AssetKind, *, created: bool = False) -> Observation:
@@ -196,10 +211,8 @@ def decode_task(row: JsonObject, yields: AssetKind, *, created: bool = False) ->
         external_id = external_id or inner_external_id
     if task_id is None:
         raise BadEnvelope("a task without a usable id")
-    word, status = _status(row, created=created)
-    upstream = _status(inner)[1] if inner is not row else None
-    if status is TaskStatus.UNKNOWN and upstream is not None:
-        word, status = _status(inner)
+    word, status = _status(layers, created=created)
+    upstream = _word_of(inner)[1] if inner is not row else TaskStatus.UNKNOWN
     return Observation(
         task_id=task_id,
         external_id=external_id,
@@ -229,12 +242,22 @@ def _layers(row: JsonObject) -> Iterator[JsonObject]:
         yield layer
 
 
-def _status(row: JsonObject, *, created: bool = False) -> tuple[str, TaskStatus]:
+def _status(layers: tuple[JsonObject, ...], *, created: bool) -> tuple[str, TaskStatus]:
+    """Read the outermost status that is known: a gateway's own, unless it has none."""
+    told = [_word_of(layer) for layer in layers]
+    for word, status in told:
+        if status is not TaskStatus.UNKNOWN:
+            return word, status
+    word = next((word for word, _ in told if word), "")
+    return word, TaskStatus.SUBMITTED if created and not word else TaskStatus.UNKNOWN
+
+
+def _word_of(layer: JsonObject) -> tuple[str, TaskStatus]:
     for name in ("task_status", "status"):
-        word = row.get(name)
+        word = layer.get(name)
         if isinstance(word, str) and word:
             return word, status_of(word)
-    return "", TaskStatus.SUBMITTED if created else TaskStatus.UNKNOWN
+    return "", TaskStatus.UNKNOWN
 
 
 def _reason(layers: tuple[JsonObject, ...]) -> str:
@@ -248,7 +271,7 @@ def _reason(layers: tuple[JsonObject, ...]) -> str:
         )
         for words in told:
             # "SUCCEED" beside a failure is the envelope talking about the exchange, not about the task.
-            if isinstance(words, str) and words and words.lower() not in {"succeed", "success", "http_ok", "ok"}:
+            if isinstance(words, str) and words and words.lower() not in _OK_MESSAGES:
                 return clean_text(words)
     return ""
 
@@ -257,15 +280,15 @@ def _first(layers: tuple[JsonObject, ...], *names: str) -> object:
     for layer in layers:
         for name in names:
             value = layer.get(name)
-            if value is not None and value != 0 and value != "":
+            if value not in (None, 0, ""):  # a tuple: hostile values need not be hashable
                 return value
     return None
 
 
 def _time(value: object) -> datetime | None:
-    if isinstance(value, str) and re.fullmatch(r"\d{1,17}(\.\d{1,6})?", value):
+    if isinstance(value, str) and _FIGURE.match(value):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e15:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LATEST_MS:
         return None
     return datetime.fromtimestamp(value if value < _SECONDS_BELOW else value / 1000, UTC)
 
@@ -281,13 +304,11 @@ def _strict_text(value: object, _kind: object) -> str:
 
 
 def _seconds(value: object, _kind: object = None) -> float | None:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-    return float(value) if good else None  # type: ignore[arg-type]
+    if isinstance(value, str) and _FIGURE.match(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST_S:
+        return None
+    return float(value)
 
 
 @attrs.frozen
@@ -395,7 +416,7 @@ def _lonely_url(layer: JsonObject) -> str | None:
         layer.get("fail_reason"),  # older new-api releases put the URL there, on success
     )
     for url in candidates:
-        if isinstance(url, str) and url.startswith(("http://", "https://")):
+        if isinstance(url, str) and url.startswith(("http://", "https://")) and url.isprintable():
             return url
     return None
 
@@ -445,10 +466,7 @@ def _billing_of_charges(charges: tuple[JsonObject, ...]) -> Billing | None:
 
 
 def _decimal(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
-        return None
-    try:
-        figure = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return figure if figure.is_finite() else None
+    if isinstance(value, str):
+        return Decimal(value) if _FIGURE.match(value.removeprefix("-")) else None
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+    return Decimal(str(value)) if number else None

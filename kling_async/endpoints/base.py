@@ -40,6 +40,11 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 """What an external id may look like. The service prints no limit; a comma would split a batch query, a slash a path."""
 
 
+# Text goes out as it is given, so what only Python reads as a number (" 5", "1_0", "1e1") is refused.
+_FIGURE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*\Z")
+
+
 class Request(Protocol):
     """What every request class has in common."""
 
@@ -155,13 +160,11 @@ def boolean(_instance: object, field: attrs.Attribute[Any], value: object) -> No
 
 def seconds_of(value: object) -> float | None:
     """Read a duration given as "5", 5 or 5.0; None when it is none of these."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, str) and _FIGURE.match(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        read = float(value)
-    except ValueError:
-        return None
-    return read if 0 < read < 1e6 else None
+    return float(value) if 0 < value < 1e6 else None
 
 
 def seconds(low: float, high: float) -> Rule:
@@ -185,7 +188,7 @@ def media(_instance: object, field: attrs.Attribute[Any], value: object) -> None
         raise InvalidRequest(field.name, value, "must be Base64 without the data: prefix; a pathlib.Path is easier")
     if value.startswith(("http://", "https://")):
         return
-    if len(value) < 64 or not re.match(r"[A-Za-z0-9+/]{64}", value):
+    if len(value) < 64 or not _BASE64.match(value):
         raise InvalidRequest(field.name, value, "is neither a URL nor Base64; for a local file give a pathlib.Path")
 
 
@@ -197,7 +200,8 @@ def web_url(_instance: object, field: attrs.Attribute[Any], value: object) -> No
 
 def element_id(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
     """An element's id: digits, as an integer or as text (they are larger than a double can hold)."""
-    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, str) and value.isdecimal())):
+    digits = str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**64 else value
+    if not isinstance(digits, str) or not re.fullmatch(r"[1-9][0-9]{0,63}", digits):
         raise InvalidRequest(field.name, value, "must be the element's id: an integer, or its digits as text")
 
 
@@ -207,13 +211,20 @@ def external_id(_instance: object, field: attrs.Attribute[Any], value: object) -
         raise InvalidRequest(field.name, value, "must be 1 to 64 of A-Z a-z 0-9 - _")
 
 
-def extra_fields(instance: object, field: attrs.Attribute[Any], value: object) -> None:
+def extra_fields(instance: Any, field: attrs.Attribute[Any], value: object) -> None:
     """Fields by name that the class does not set as well."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise InvalidRequest(field.name, value, "must be a mapping from field names to JSON values")
     for name in value:
+        if name == "external_task_id":
+            raise InvalidRequest(f"extra.{name}", value[name], "is a field of its own, which also names the job")
         if getattr(instance, name, None) is not None and name in attrs.fields_dict(type(instance)):
             raise InvalidRequest(f"extra.{name}", value[name], f"the field {name} is set already")
+
+
+def kept(value: Any) -> Any:
+    """Take a copy, so that a change of the caller's mapping does not change a request; rules look at it later."""
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def few(most: int, *, least: int = 1) -> Rule:
@@ -264,13 +275,19 @@ def from_mapping(kind: type[_N], value: Mapping[str, object]) -> _N:
     known: dict[str, attrs.Attribute[Any]] = attrs.fields_dict(cast("type[Any]", kind))
     for name in value:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
+            near = _nearest(str(name), known)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
             raise InvalidRequest(str(name), value[name], f"no such field; {hint}")
     for name, field in known.items():
         if field.default is attrs.NOTHING and name not in value:
             raise InvalidRequest(name, None, "is required")
     return kind(**value)
+
+
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    # "model" is model_name, not mode: the service itself takes the former for it and ignores it.
+    longer = [field for field in known if field.startswith(f"{name}_")]
+    return longer or difflib.get_close_matches(name, known, n=1)
 
 
 # --- bodies --------------------------------------------------------------------------------------------------------
@@ -282,6 +299,9 @@ def body_of(request: object, host: Host) -> Body:
     """Turn a request into the body that this host wants; local files stay Path objects (see media.py).
 
     Nothing unset is in it: gateways take even an empty string as a choice. The order is that of the class.
+
+    Raises:
+        InvalidRequest: a length with a fraction, on a host that wants whole seconds.
     """
     body: Body = _converter_for(host.seconds_as, host.element_id_as).unstructure(request)
     extra = getattr(request, "extra", None) or {}
@@ -336,8 +356,15 @@ def _seconds_number(value: object) -> float:
     return int(read) if read.is_integer() else read
 
 
+def _seconds_integer(value: object) -> int:
+    read = _seconds_number(value)
+    if not isinstance(read, int):
+        raise InvalidRequest("duration", value, "must be whole seconds on this host")
+    return read
+
+
 _SECONDS: Mapping[str, Callable[[Any], object]] = {
     "string": _seconds_text,
     "number": _seconds_number,
-    "integer": lambda value: round(seconds_of(value) or 0.0),
+    "integer": _seconds_integer,
 }

@@ -15,6 +15,14 @@ from .base import seconds_of
 
 
 @attrs.frozen
+class Only:
+    """When a model has an ability that it does not always have."""
+
+    modes: frozenset[str]
+    seconds: frozenset[int]
+
+
+@attrs.frozen
 class Abilities:
     """What one model can do.
 
@@ -28,6 +36,8 @@ class Abilities:
         camera: endpoint names on which it takes a camera move.
         brush: takes masks.
         scale: takes cfg_scale.
+        tail_only: takes a last frame without a first one.
+        only: in which modes and lengths, for abilities that are limited.
     """
 
     endpoints: frozenset[str]
@@ -39,6 +49,8 @@ class Abilities:
     camera: frozenset[str] = frozenset()
     brush: bool = False
     scale: bool = False
+    tail_only: bool = False
+    only: Mapping[str, Only] = attrs.field(factory=dict)
 
 
 def _names(words: str) -> frozenset[str]:
@@ -49,9 +61,23 @@ _BOTH = _names("text2video image2video")
 _STD_PRO = _names("std pro")
 _ALL = _names("std pro 4k")
 _5_10 = frozenset({5, 10})
+_FRAME, _CAMERA, _BRUSH = "last frame", "camera control", "masks"
+_PRO = Only(_names("pro"), _5_10)
+_PRO_5 = Only(_names("pro"), frozenset({5}))
+_ANY_5 = Only(_STD_PRO, frozenset({5}))
+_STD_5 = Only(_names("std"), frozenset({5}))
 
 MODELS: Mapping[str, Abilities] = {
-    "kling-v1": Abilities(_BOTH, _STD_PRO, _5_10, end_frame=True, camera=_names("text2video"), brush=True, scale=True),
+    "kling-v1": Abilities(
+        _BOTH,
+        _STD_PRO,
+        _5_10,
+        end_frame=True,
+        camera=_names("text2video"),
+        brush=True,
+        scale=True,
+        only={_FRAME: _ANY_5, _CAMERA: _STD_5, _BRUSH: _ANY_5},
+    ),
     "kling-v1-5": Abilities(
         _names("image2video"),
         _STD_PRO,
@@ -60,13 +86,15 @@ MODELS: Mapping[str, Abilities] = {
         camera=_names("image2video"),
         brush=True,
         scale=True,
+        tail_only=True,
+        only={_FRAME: _PRO, _CAMERA: _PRO_5, _BRUSH: _PRO_5},
     ),
-    "kling-v1-6": Abilities(_BOTH, _STD_PRO, _5_10, end_frame=True, scale=True),
+    "kling-v1-6": Abilities(_BOTH, _STD_PRO, _5_10, end_frame=True, scale=True, tail_only=True, only={_FRAME: _PRO}),
     "kling-v2-master": Abilities(_BOTH, frozenset(), _5_10),
-    "kling-v2-1": Abilities(_names("image2video"), _STD_PRO, _5_10, end_frame=True),
+    "kling-v2-1": Abilities(_names("image2video"), _STD_PRO, _5_10, end_frame=True, only={_FRAME: _PRO}),
     "kling-v2-1-master": Abilities(_BOTH, frozenset(), _5_10),
-    "kling-v2-5-turbo": Abilities(_BOTH, _STD_PRO, _5_10, end_frame=True),
-    "kling-v2-6": Abilities(_BOTH, _STD_PRO, _5_10, sound=True, end_frame=True),
+    "kling-v2-5-turbo": Abilities(_BOTH, _STD_PRO, _5_10, end_frame=True, only={_FRAME: _PRO}),
+    "kling-v2-6": Abilities(_BOTH, _STD_PRO, _5_10, sound=True, end_frame=True, only={_FRAME: _PRO, "sound": _PRO}),
     "kling-v3": Abilities(_BOTH, _ALL, range(3, 16), sound=True, shots=True, end_frame=True, scale=True),
     "kling-video-o1": Abilities(_names("omni-video"), _ALL, range(3, 11), end_frame=True),
     "kling-v3-omni": Abilities(_names("omni-video"), _ALL, range(3, 16), sound=True, shots=True, end_frame=True),
@@ -81,6 +109,7 @@ _ENDPOINT_OF: Mapping[str, str] = {
     "ImageToVideo": "image2video",
     "OmniVideo": "omni-video",
 }
+_DEFAULT_SECONDS = 5.0
 _RATIOS = _names("16:9 9:16 1:1")
 _CAMERA_MOVES = _names("simple down_back forward_up right_turn_forward left_turn_forward")
 
@@ -107,22 +136,39 @@ def advise_model(request: Any) -> Iterator[str]:
         yield f"{name} makes clips of {_spelt(model.seconds)} seconds, not {length:g}"
     if request.mode is not None and model.modes and request.mode not in model.modes:
         yield f"{name} has no mode {request.mode}"
+    tail = getattr(request, "image_tail", None) is not None
     for asked, able, what in (
         (request.sound == "on", model.sound, "sound"),
         (request.multi_shot, model.shots, "multi-shot"),
-        (getattr(request, "image_tail", None) is not None, model.end_frame, "last frame"),
-        (camera is not None, endpoint in model.camera, f"camera control on {endpoint}"),
-        (
-            bool(getattr(request, "static_mask", None) or getattr(request, "dynamic_masks", None)),
-            model.brush,
-            "masks",
-        ),
+        (tail, model.end_frame, _FRAME),
+        (tail and request.image is None, model.tail_only, "last frame without a first one"),
+        (camera is not None, endpoint in model.camera, _CAMERA),
+        (bool(getattr(request, "static_mask", None) or getattr(request, "dynamic_masks", None)), model.brush, _BRUSH),
         (getattr(request, "cfg_scale", None) is not None, model.scale, "cfg_scale"),
     ):
         if asked and not able:
-            yield f"{name} has no {what}"
-    if name == "kling-v2-6" and request.sound == "on" and request.mode != "pro":
-        yield 'kling-v2-6 has sound only with mode="pro"'
+            yield f"{name} has no {what} on {endpoint}"
+        elif asked and what in model.only:
+            yield from _limits(f"{name} has {what}", model.only[what], request)
+    if name == "kling-v1-5" and camera is not None and camera.type != "simple":
+        yield 'kling-v1-5 has camera control only with type="simple"'
+    if name == "kling-v2-6" and tail and request.sound == "on":
+        yield "kling-v2-6 has a last frame only without sound"
+    if name == "kling-video-o1" and length is not None and length not in _5_10 and not _has_references(request):
+        yield "kling-video-o1 makes clips of 5 or 10 seconds from words or a first frame"
+
+
+def _limits(told: str, only: Only, request: Any) -> Iterator[str]:
+    if (request.mode or "std") not in only.modes:  # std is the service's default
+        yield f'{told} only with mode="{" or ".join(sorted(only.modes))}"'
+    length = seconds_of(request.duration) or _DEFAULT_SECONDS
+    if length not in only.seconds and length in _5_10:
+        yield f"{told} only with {_spelt(only.seconds)} seconds"
+
+
+def _has_references(request: Any) -> bool:
+    framed_only = all(picture.type == "first_frame" for picture in request.image_list or ())
+    return bool(request.video_list or request.element_list) or not framed_only
 
 
 def _spelt(lengths: range | frozenset[int]) -> str:

@@ -7,6 +7,7 @@ pictures, so requests keep the Path and this is called, off the event loop, when
 from __future__ import annotations
 
 import base64
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,15 @@ def encode_picture(path: Path, field: str, *, bounded: bool = True) -> str:
         InvalidRequest: not readable, too large, not a JPG or PNG by its own bytes, or out of bounds.
     """
     try:
-        size = path.stat().st_size
-        if size > _MOST_BYTES:
-            raise InvalidRequest(field, str(path), f"has {size:,} bytes, at most {_MOST_BYTES:,} are allowed")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidRequest(field, str(path), f"cannot be read: {error.strerror}") from None
+        found = path.stat()
+        # A pipe or a device may never end.
+        data = path.read_bytes() if stat.S_ISREG(found.st_mode) and found.st_size <= _MOST_BYTES else None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise InvalidRequest(field, str(path), f"cannot be read: {reason or error}") from None
+    if data is None:
+        large = f"has {found.st_size:,} bytes, at most {_MOST_BYTES:,} are allowed"
+        raise InvalidRequest(field, str(path), large if stat.S_ISREG(found.st_mode) else "is not a file")
     sides = picture_size(data)
     if sides is None or not all(sides):
         raise InvalidRequest(field, str(path), "is not a JPG or PNG, whatever its name says")
@@ -90,6 +94,8 @@ def has_files(request: object) -> bool:
 def _paths(value: Any) -> Iterator[Path]:
     if isinstance(value, Path):
         yield value
+    elif isinstance(value, Mapping):
+        yield from _paths(tuple(value.values()))
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for item in value:
             yield from _paths(item)

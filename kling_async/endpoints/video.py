@@ -24,6 +24,7 @@ from .base import (
     external_id,
     extra_fields,
     few,
+    kept,
     media,
     number,
     one_of,
@@ -99,7 +100,7 @@ class TextToVideo:
     watermark_info: WatermarkInfo | None = attrs.field(default=None, converter=as_watermark)
     callback_url: str | None = attrs.field(default=None, validator=optional(web_url))
     external_task_id: str | None = attrs.field(default=None, validator=optional(external_id))
-    extra: Mapping[str, object] = attrs.field(factory=dict, validator=extra_fields)
+    extra: Mapping[str, object] = attrs.field(factory=dict, converter=kept, validator=extra_fields, hash=False)
 
     def __attrs_post_init__(self) -> None:
         _check_shots(self, prompt_required=True)
@@ -158,7 +159,7 @@ class ImageToVideo:
     watermark_info: WatermarkInfo | None = attrs.field(default=None, converter=as_watermark)
     callback_url: str | None = attrs.field(default=None, validator=optional(web_url))
     external_task_id: str | None = attrs.field(default=None, validator=optional(external_id))
-    extra: Mapping[str, object] = attrs.field(factory=dict, validator=extra_fields)
+    extra: Mapping[str, object] = attrs.field(factory=dict, converter=kept, validator=extra_fields, hash=False)
 
     def __attrs_post_init__(self) -> None:
         if self.image is None and self.image_tail is None and not {"image", "image_tail"} & set(self.extra):
@@ -226,7 +227,7 @@ class OmniVideo:
     watermark_info: WatermarkInfo | None = attrs.field(default=None, converter=as_watermark)
     callback_url: str | None = attrs.field(default=None, validator=optional(web_url))
     external_task_id: str | None = attrs.field(default=None, validator=optional(external_id))
-    extra: Mapping[str, object] = attrs.field(factory=dict, validator=extra_fields)
+    extra: Mapping[str, object] = attrs.field(factory=dict, converter=kept, validator=extra_fields, hash=False)
 
     def __attrs_post_init__(self) -> None:
         _check_shots(self, prompt_required=True)
@@ -240,7 +241,7 @@ class OmniVideo:
         if "end_frame" in pins and len(pictures) > 2:
             raise InvalidRequest("image_list", len(pictures), "with an end frame at most 2 pictures are allowed")
         if "end_frame" in pins and self.multi_shot:
-            raise InvalidRequest("multi_shot", True, "excludes a first and an end frame")
+            raise InvalidRequest("multi_shot", self.multi_shot, "excludes a first and an end frame")
         most = 4 if self.video_list else 7
         count = len(pictures) + len(self.element_list or ())
         if count > most:
@@ -289,7 +290,7 @@ def _advise(request: Any, host: Host) -> Iterator[str]:
     for kind, index in _REFERENCE.findall(request.prompt or ""):
         given = request.image if kind == "image" and isinstance(request, ImageToVideo) else None
         listed = getattr(request, f"{kind}_list", None) or ((given,) if given is not None else ())
-        if int(index) > len(listed):
+        if not 1 <= int(index) <= len(listed):
             yield f"the prompt refers to {kind}_{index}, and there are {len(listed)}"
     yield from advise_model(request)
     if isinstance(request, OmniVideo) and request.aspect_ratio is None and "aspect_ratio" not in request.extra:
@@ -297,8 +298,9 @@ def _advise(request: Any, host: Host) -> Iterator[str]:
         edited = any(video.refer_type in {None, "base"} for video in request.video_list or ())
         if not framed and not edited:
             yield "aspect_ratio is needed without a first frame and without a video to edit"
-    if isinstance(request, ImageToVideo) and request.prompt is None and request.multi_prompt is None:
-        yield "the newest reference requires a prompt"
+    prompted = request.prompt is not None or request.multi_prompt is not None or "prompt" in request.extra
+    if isinstance(request, ImageToVideo) and not prompted and host.family != "cometapi":
+        yield "the newest reference of the service requires a prompt"
 
 
 ENDPOINTS = (

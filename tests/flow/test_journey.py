@@ -643,7 +643,7 @@ async def test_a_bug_reaches_every_waiter_and_the_block() -> None:
             async with client(emulator) as kling:
                 job = await kling.submit(clip())
                 await job.accepted()
-                scheduler = kling._scheduler
+                scheduler = kling._runtime.last_scheduler
                 assert scheduler is not None
                 scheduler._deadlines.insert(0, (0.0, -1, None))  # type: ignore[arg-type]
                 with pytest.raises(SchedulerCrashed) as caught:

@@ -1,0 +1,304 @@
+"""The commands and their options, as typer sees them; what they do is in the module of the same name.
+
+Stage: door. Before: the shell. Imports of a command are made when it runs, so that `kling --help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from .._version import __version__
+from ..errors import KlingError
+from .connect import Connection
+from .exits import Exit, Fail, exit_of
+from .talk import Talk, drop_stdout
+
+_EPILOG = """\b
+Examples:
+  kling demo
+  kling generate "A fox crosses a frozen lake at dawn." --out clips/
+  kling bulk prompts.txt --out clips/
+
+\b
+Exit codes:
+    0  all done
+    1  some jobs failed, or were not saved
+    2  usage or input: options, a bad line, no key, a folder that cannot be written
+    3  the host refused the credentials or the account
+    4  it could not be found out whether a job was taken: money may have been spent
+    5  the host cannot be reached
+  130  interrupted; what the service still works on is told
+
+Credentials come from KLING_API_KEY, or KLING_ACCESS_KEY and KLING_SECRET_KEY. Data go to stdout, words to stderr.
+"""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EPILOG,
+)
+
+_MAKE, _TRY = "Make clips", "Try it without an account"
+_CLIP, _OUTPUT, _HOST = "The clip", "Output", "Host"
+
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        envvar="KLING_BASE_URL",
+        metavar="HOST",
+        help="cometapi, global, china, or a URL. Unset: cometapi with an API key, global with a key pair. "
+        "A URL is taken for a gateway; official:URL and new-api:URL say otherwise.",
+        rich_help_panel=_HOST,
+    ),
+]
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option("--api-key-file", metavar="PATH", help="File with the API key in it.", rich_help_panel=_HOST),
+]
+RetryFor = Annotated[
+    float,
+    typer.Option(
+        "--retry-for",
+        metavar="SECONDS",
+        min=0.1,
+        help="How long to try a host that cannot be reached.",
+        rich_help_panel=_HOST,
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse what is likely wrong for the model or host.", rich_help_panel=_HOST),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Longest time for a job.", rich_help_panel=_HOST),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and no progress.", rich_help_panel=_OUTPUT)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only data, errors and what was paid.", rich_help_panel=_OUTPUT)
+]
+
+
+def carry_out(talk: Talk, action: Callable[[], Exit]) -> NoReturn:
+    """Run what a command does, and end with its exit code; every expected trouble is one sentence on stderr."""
+    try:
+        with talk.listening():
+            code = action()
+        sys.stdout.flush()
+    except Fail as error:
+        talk.tell(f"Error: {error}", "red")
+        code = error.code
+    except KlingError as error:
+        talk.tell(f"Error: {error}", "red")
+        code = exit_of(error)
+    except BrokenPipeError:
+        drop_stdout()
+        code = Exit.DONE
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    raise typer.Exit(int(code))
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"kling_async {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback(help="Clips from words and pictures: the Kling API, from the command line.")
+def root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and leave.",
+            is_eager=True,
+            callback=lambda value: _print_version(wanted=value),
+        ),
+    ] = False,
+) -> None:
+    """Nothing but what all commands share."""
+
+
+@app.command(rich_help_panel=_MAKE)
+def generate(
+    *,
+    prompt: Annotated[str | None, typer.Argument(help="What to show; may be left out with a picture.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="As kling-v2-6.", rich_help_panel=_CLIP)
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option("--duration", "-d", metavar="SECONDS", help="Length.", rich_help_panel=_CLIP)
+    ] = None,
+    mode: Annotated[str | None, typer.Option("--mode", help="std, pro or 4k.", rich_help_panel=_CLIP)] = None,
+    aspect_ratio: Annotated[
+        str | None, typer.Option("--aspect-ratio", metavar="W:H", help="16:9, 9:16 or 1:1.", rich_help_panel=_CLIP)
+    ] = None,
+    negative_prompt: Annotated[
+        str | None,
+        typer.Option("--negative-prompt", metavar="TEXT", help="What to keep out.", rich_help_panel=_CLIP),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", metavar="PATH or URL", help="First frame: JPG or PNG.", rich_help_panel=_CLIP),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Any other field of the request; the value is JSON or text. May be repeated.",
+            rich_help_panel=_CLIP,
+        ),
+    ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            metavar="NAME",
+            help="text2video, image2video (the default with --image) or omni-video.",
+            rich_help_panel=_CLIP,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Save the clip there. Unset: print its URL.", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    base_url: BaseUrl = None,
+    api_key_file: ApiKeyFile = None,
+    timeout: Timeout = None,
+    retry_for: RetryFor = 20.0,
+    strict: Strict = False,
+) -> None:
+    """Make one clip, wait for it, and print its URL or file."""
+    from .generate import generate as make
+    from .inputs import collect, request_of
+
+    talk = Talk(quiet=quiet, as_json=as_json)
+    connection = Connection(base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, strict=strict)
+    given = {
+        "prompt": prompt,
+        "model_name": model,
+        "duration": duration,
+        "mode": mode,
+        "aspect_ratio": aspect_ratio,
+        "negative_prompt": negative_prompt,
+        "image": image,
+    }
+
+    def action() -> Exit:
+        request = request_of(collect(given, settings or []), endpoint, Path())
+        return make(talk, connection, request, out=out, timeout_s=timeout)
+
+    carry_out(talk, action)
+
+
+@app.command(rich_help_panel=_MAKE)
+def bulk(
+    *,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="One prompt per line, or JSON Lines; - is stdin.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where clips are saved.", rich_help_panel=_OUTPUT)
+    ],
+    max_running: Annotated[
+        int | None,
+        typer.Option("--max-running", metavar="N", min=1, help="Most tasks at once.", rich_help_panel=_HOST),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    base_url: BaseUrl = None,
+    api_key_file: ApiKeyFile = None,
+    timeout: Timeout = None,
+    retry_for: RetryFor = 20.0,
+    strict: Strict = False,
+) -> None:
+    """Make a clip for each line of a file, and save each as it is done.
+
+    A JSON line holds the fields of a request, and if wanted "endpoint" and "job_id"; pictures are found beside the
+    file. The whole file is checked first: a bad line is named, and nothing is sent.
+    """
+    from .bulk import bulk as make
+
+    talk = Talk(quiet=quiet, as_json=as_json)
+    connection = Connection(base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, strict=strict)
+    carry_out(talk, lambda: make(talk, connection, file, out=out, max_running=max_running, timeout_s=timeout))
+
+
+@app.command(rich_help_panel=_TRY)
+def demo(
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where clips are saved.")] = Path(
+        "kling-demo"
+    ),
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, max=1000, help="How many clips.")] = 50,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed, the same show.")] = 1,
+    speed: Annotated[float, typer.Option("--speed", metavar="X", min=0.1, help="Times as fast.")] = 1.0,
+    quiet: Quiet = False,
+) -> None:
+    """Watch fifty jobs become clips, on this machine: about half a minute, nothing billed."""
+    from .demo import demo as show
+
+    talk = Talk(quiet=quiet)
+    carry_out(talk, lambda: show(talk, out=out, jobs=jobs, seed=seed, speed=speed))
+
+
+@app.command(rich_help_panel=_TRY)
+def emulator(
+    *,
+    port: Annotated[
+        int, typer.Option("--port", "-p", metavar="N", min=0, max=65535, help="0 takes a free one.")
+    ] = 8123,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    dialect: Annotated[
+        str, typer.Option("--dialect", metavar="NAME", help="How it speaks: cometapi, official, new-api, ...")
+    ] = "cometapi",
+    speed: Annotated[
+        float, typer.Option("--speed", metavar="X", help="Times as fast as real, where a clip takes minutes.")
+    ] = 20.0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of ids, times and failures.")] = 0,
+    slots: Annotated[int | None, typer.Option("--slots", metavar="N", min=1, help="Tasks at once per model.")] = None,
+    failure_rate: Annotated[
+        float, typer.Option("--failure-rate", metavar="SHARE", min=0, max=1, help="Share of tasks that fail.")
+    ] = 0.0,
+    requests_per_s: Annotated[
+        float | None, typer.Option("--requests-per-s", metavar="N", min=0.1, help="Above it: 1302.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run the service in a box, for programs and tests, until Ctrl-C."""
+    from ..emulator import Emulator
+    from .serve import serve
+
+    talk = Talk(quiet=quiet)
+
+    def action() -> Exit:
+        try:
+            box = Emulator(
+                port=port,
+                host=host,
+                dialect=dialect,
+                speed=speed,
+                seed=seed,
+                slots=slots,
+                failure_rate=failure_rate,
+                requests_per_s=requests_per_s,
+            )
+        except ValueError as error:
+            raise Fail(str(error)) from None
+        return serve(talk, box)
+
+    carry_out(talk, action)

@@ -1,0 +1,107 @@
+"""From options to an open session, and to a folder that can be written.
+
+Stage: door. After: session. Before: crew.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import attrs
+
+from ..dialects import Host, find_host, new_api, official
+from ..errors import ConfigError
+from ..models import Policy
+from ..session import KlingSession
+from .exits import Fail
+
+_FAMILIES = {"official": official, "new-api": new_api}
+_NO_KEY = (
+    "No credentials. Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) in the environment, "
+    "or give --api-key-file PATH.\nNo account? `kling demo` shows everything without one."
+)
+_GRACE_S = 5.0
+
+
+@attrs.frozen(kw_only=True)
+class Connection:
+    """What the options of the group "Host" say.
+
+    Attributes:
+        base_url: preset, URL, or a URL after "official:" or "new-api:", for a host that speaks so; None: the default.
+        api_key_file: file that holds the key and nothing else.
+        retry_for_s: seconds to try a host that cannot be reached.
+        strict: make errors of warnings.
+    """
+
+    base_url: str | None = None
+    api_key_file: Path | None = None
+    retry_for_s: float = 20.0
+    strict: bool = False
+
+    def session(self, *, max_running: int | None = None, timeout_s: float | None = None) -> KlingSession:
+        """Make the session, not opened yet.
+
+        Raises:
+            Fail: there are no credentials.
+            ConfigError: they, or the host, cannot be right.
+        """
+        key = self._key()
+        if key is None and not any(os.environ.get(f"KLING_{kind}_KEY") for kind in ("API", "ACCESS", "SECRET")):
+            raise Fail(_NO_KEY)
+        return KlingSession(
+            api_key=key,
+            base_url=find_place(self.base_url),
+            max_running=max_running,
+            timeout=timeout_s,
+            strict=self.strict,
+            policy=Policy(unreachable_s=self.retry_for_s, grace_s=_GRACE_S),
+        )
+
+    def _key(self) -> str | None:
+        if self.api_key_file is None:
+            return None
+        try:
+            key = self.api_key_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise Fail(f"--api-key-file {self.api_key_file} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise Fail(f"--api-key-file {self.api_key_file} is not a text file") from None
+        if not key:
+            raise Fail(f"--api-key-file {self.api_key_file} is empty")
+        return key
+
+
+def find_place(base_url: str | None) -> Host | None:
+    """Resolve --base-url; None where nothing was given, and the session's default rules.
+
+    Raises:
+        ConfigError: neither a preset nor an https URL.
+    """
+    if not base_url:
+        return None
+    family, colon, url = base_url.partition(":")
+    if colon and family in _FAMILIES:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"base_url: after {family}: a URL is wanted, as {family}:https://host.example")
+        return _FAMILIES[family](url)
+    return find_host(base_url)
+
+
+def make_folder(path: Path) -> Path:
+    """Make the output folder and try to write in it: better now than after the clips were paid for.
+
+    Raises:
+        Fail: it cannot be made, or not be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except FileExistsError:
+        raise Fail(f"{path} is not a folder") from None
+    except OSError as error:
+        raise Fail(f"cannot write to the folder {path}: {error.strerror}") from None
+    return path

@@ -1,0 +1,272 @@
+"""Many jobs on one session: submitted as there is room, saved as they come, and accounted for to the last one.
+
+Stage: door. Before: inputs. After: session. Shared by `generate`, `bulk` and `demo`.
+
+Theory. Every entry ends as exactly one Done, whatever happens: that is what the summary counts and what the exit code
+is made of. On an interruption, what was not sent is given up (it cost nothing), what is being saved gets a moment, the
+session is closed, and every job the service still has is told with its ids, because it goes on and is paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import attrs
+
+from ..errors import AccountError, AuthError, ConnectFailed, JobAbandoned, KlingError, SessionClosed, SessionError
+from ..job import Job
+from ..models import Result, Status
+from ..session import KlingSession
+from .exits import Exit, Fail, exit_of
+from .inputs import Entry
+from .interrupt import Interrupt
+
+_MOST_OPEN = 1000
+_SAVING_GRACE_S = 3.0
+_TICK_S = 0.05
+_NO_RIGHT = 1103  # no right to this model: says nothing about jobs with another one
+
+
+@attrs.frozen(kw_only=True)
+class Done:
+    """What became of one entry.
+
+    Attributes:
+        entry: what was to be done.
+        job: its job, if there was one.
+        result: what the service made.
+        files: what was saved of it.
+        error: why it is not as wished.
+    """
+
+    entry: Entry
+    job: Job | None = None
+    result: Result | None = None
+    files: tuple[Path, ...] = ()
+    error: KlingError | None = None
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether anything of it reached the service."""
+        return not isinstance(self.error, JobAbandoned | SessionError) or self.error.paid != "no"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the service goes on with it, or holds a clip that was not saved, because the session has ended."""
+        return isinstance(self.error, SessionError) and self.error.paid != "no"
+
+
+@attrs.define
+class Tally:
+    """Counts of what is done; only what needs to be told by name is kept.
+
+    Attributes:
+        total: jobs there are.
+        submitted: jobs handed to the session.
+        fine: jobs as wished.
+        saving: jobs being saved now.
+        bad: jobs that failed, in the order of their ends.
+        open: jobs the service goes on with.
+        unsent: jobs that were given up before they were sent.
+    """
+
+    total: int
+    submitted: int = 0
+    fine: int = 0
+    saving: int = 0
+    bad: list[Done] = attrs.field(factory=list)
+    open: list[Done] = attrs.field(factory=list)
+    unsent: int = 0
+
+    def add(self, done: Done) -> None:
+        """Count one end."""
+        if done.error is None:
+            self.fine += 1
+        elif done.is_open:
+            self.open.append(done)
+        elif not done.is_sent:
+            self.unsent += 1
+        else:
+            self.bad.append(done)
+
+    def exit_code(self) -> Exit:
+        """Give the exit code: money that may be lost weighs more than a refusal, and that more than a failure."""
+        codes = {exit_of(done.error) for done in (*self.bad, *self.open) if done.error is not None}
+        for code in (Exit.UNRESOLVED, Exit.REFUSED, Exit.UNREACHABLE):
+            if code in codes:
+                return code
+        return Exit.FAILED if self.bad or self.open or self.unsent else Exit.DONE
+
+
+class Crew:
+    """Works off entries on an open session.
+
+    Args:
+        session: open; it is closed here on an interruption.
+        interrupt: asked for the user's wish to leave.
+        total: number of entries, for the display.
+        out: where clips are saved; None: they are not.
+        on_done: called for each end, in the order of the ends.
+
+    Attributes:
+        tally: what is done so far.
+        trouble: why it stopped early, where neither a job nor the user is the reason.
+    """
+
+    def __init__(
+        self,
+        session: KlingSession,
+        interrupt: Interrupt,
+        *,
+        total: int,
+        out: Path | None,
+        on_done: Callable[[Done], None],
+    ) -> None:
+        self.session = session
+        self.tally = Tally(total)
+        self.trouble: Fail | None = None
+        self._interrupt = interrupt
+        self._out = out
+        self._on_done = on_done
+        self._room = asyncio.Semaphore(_MOST_OPEN)
+        self._queued: dict[str, Job] = {}
+        self._saving: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+
+    async def work(self, entries: Iterable[Entry]) -> Tally:
+        """Do them all, or as many as there is time for.
+
+        Raises:
+            KlingError: the session crashed.
+        """
+        working = asyncio.create_task(self._work(entries))
+        leaving = asyncio.create_task(self._interrupt.wait())
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                await self._wind_down()
+            await working
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.wait({working, leaving})
+        return self.tally
+
+    async def _work(self, entries: Iterable[Entry]) -> None:
+        source = islice(entries, self.tally.total)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._room.acquire()
+                entry = None if self._is_stopping else self._next(source)
+                if entry is None:
+                    break
+                job = await self._submit(entry)
+                if job is not None:
+                    group.create_task(self._follow(entry, job))
+                if self.tally.submitted % 64 == 0:
+                    await asyncio.sleep(0)  # the display and the signals have their turn
+            self.tally.unsent += self.tally.total - self.tally.submitted
+
+    def _next(self, source: Iterator[Entry]) -> Entry | None:
+        try:
+            return next(source, None)
+        except Fail as error:  # the file was changed after it was checked
+            self.trouble = error
+            return None
+
+    async def _submit(self, entry: Entry) -> Job | None:
+        self.tally.submitted += 1
+        try:
+            job = await self.session.submit(entry.request, job_id=entry.job_id)
+        except KlingError as error:
+            self._end(Done(entry=entry, error=error))
+            return None
+        self._queued[job.id] = job
+        return job
+
+    async def _follow(self, entry: Entry, job: Job) -> None:
+        """Wait for one job, save what it made, and report its end whatever happens on the way."""
+        error: KlingError | None = None
+        result: Result | None = None
+        files: list[Path] = []
+        try:
+            result = await job
+            if self._out is not None:
+                files = await self._save(entry, result, self._out)
+        except KlingError as caught:
+            error = caught.anew(job_id=job.id, task_id=job.task_id)
+        except asyncio.CancelledError:
+            error = _not_saved(job)
+            raise
+        finally:
+            self._queued.pop(job.id, None)
+            if error is not None or result is not None:
+                self._end(Done(entry=entry, job=job, result=result, files=tuple(files), error=error))
+
+    async def _save(self, entry: Entry, result: Result, out: Path) -> list[Path]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._saving.add(task)
+        self.tally.saving += 1
+        try:
+            return await self.session.download(result, out, name=_name_of(entry, result))
+        except SessionError as error:
+            raise error.anew(paid="yes") from None
+        finally:
+            self.tally.saving -= 1
+            self._saving.discard(task)
+
+    def _end(self, done: Done) -> None:
+        self._room.release()
+        self.tally.add(done)
+        if done.error is not None and _is_hopeless(done.error):
+            self.stop()
+        try:
+            self._on_done(done)
+        except OSError as error:
+            if error.errno != errno.EPIPE:  # whoever read the output has left: no reason for words
+                self.trouble = Fail(f"cannot write the output: {error.strerror}", Exit.FAILED)
+            self._interrupt.ask()
+
+    def stop(self) -> None:
+        """Send nothing more: jobs that are waiting are given up, the others go on."""
+        self._is_stopping = True
+        for job in list(self._queued.values()):
+            if job.status is Status.QUEUED:
+                job.abandon()
+
+    async def _wind_down(self) -> None:
+        self.stop()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _SAVING_GRACE_S
+        while self._saving and loop.time() < until:
+            await asyncio.wait(self._saving, timeout=_TICK_S)
+            self.stop()  # what was refused for lack of a slot is waiting again
+        for task in self._saving:
+            task.cancel()
+        await self.session.aclose()
+
+
+def _is_hopeless(error: KlingError) -> bool:
+    """Tell whether every other job would meet the same: sending on would only repeat it, or hammer the host."""
+    if isinstance(error, AccountError):
+        return error.code != _NO_RIGHT
+    return isinstance(error, AuthError | ConnectFailed)
+
+
+def _not_saved(job: Job) -> KlingError:
+    told = "the command was ended before its files were saved"
+    return SessionClosed(told, paid="yes").anew(job_id=job.id, task_id=job.task_id)
+
+
+def _name_of(entry: Entry, result: Result) -> str | None:
+    """Name its files after its job where the user named it, else after line and task: nothing is overwritten."""
+    if entry.job_id is not None:
+        return re.sub(r"\A[^A-Za-z0-9]", "x", entry.job_id)
+    task = re.sub(r"[^A-Za-z0-9_-]", "_", result.task_id)[:80]
+    return None if entry.stem is None else f"{entry.stem}-{task}"

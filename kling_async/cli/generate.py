@@ -1,0 +1,53 @@
+"""`kling generate`: one clip from the command line.
+
+Stage: door. Before: app. After: crew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .connect import Connection, make_folder
+from .crew import Crew, Done
+from .exits import Exit
+from .inputs import Entry
+from .interrupt import Interrupt, run
+from .progress import Progress
+from .report import end, fields_of, told
+from .talk import Talk
+
+
+def generate(talk: Talk, connection: Connection, request: object, *, out: Path | None, timeout_s: float | None) -> Exit:
+    """Make one clip; its URL, or with `out` its file, goes to stdout.
+
+    Raises:
+        Fail: no credentials, or a folder that cannot be written.
+        KlingError: the credentials or the host cannot be right.
+    """
+    folder = None if out is None else make_folder(out)
+    session = connection.session(timeout_s=timeout_s)
+    entry = Entry(label="", line=1, request=request)
+
+    async def action(interrupt: Interrupt) -> Exit:
+        async with session:
+            crew = Crew(session, interrupt, total=1, out=folder, on_done=lambda done: _say(talk, done))
+            progress = Progress(talk, session, crew.tally, word="done")
+            async with progress.shown():
+                await crew.work([entry])
+            interrupted = interrupt.is_asked and not crew.tally.fine
+            return end(talk, crew, interrupted=interrupted)
+
+    return run(action)
+
+
+def _say(talk: Talk, done: Done) -> None:
+    error = done.error
+    if talk.as_json:
+        talk.record(fields_of(done))
+    elif error is None:
+        for line in done.files or (done.result.urls if done.result is not None else ()):
+            talk.data(str(line))
+    if error is not None and not done.is_open and done.is_sent:
+        talk.tell(f"Error: {told(error)}", "red")
+        if done.result is not None:
+            talk.tell(f"The clip itself was made: {done.result.url}")

@@ -1,0 +1,87 @@
+"""Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends the process at once.
+
+Stage: door. The only place of the package with signal handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from .exits import Exit
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """Whether the user wants to leave."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._signals = 0
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether an orderly end was asked for."""
+        return self._asked.is_set()
+
+    def ask(self) -> None:
+        """Ask for an orderly end, for another reason than a signal."""
+        self._asked.set()
+
+    async def wait(self) -> None:
+        """Wait until an orderly end is asked for."""
+        await self._asked.wait()
+
+    def signalled(self) -> None:
+        """Take one signal."""
+        self._signals += 1
+        if self._signals > 1:
+            sys.stderr.flush()
+            os._exit(Exit.INTERRUPTED)  # at once: no cleaning up that could hang
+        self._asked.set()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle the signals while the block runs; inside a running loop."""
+        loop = asyncio.get_running_loop()
+        before: dict[signal.Signals, Any] = {}
+        added: list[signal.Signals] = []
+        for number in _SIGNALS:
+            try:
+                loop.add_signal_handler(number, self.signalled)
+                added.append(number)
+            except NotImplementedError:  # Windows
+                before[number] = signal.signal(number, self._in_loop(loop))
+            except (RuntimeError, ValueError):  # not the main thread: nobody sends it signals
+                break
+        try:
+            yield
+        finally:
+            for number in added:
+                loop.remove_signal_handler(number)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _in_loop(self, loop: asyncio.AbstractEventLoop) -> Callable[[int, FrameType | None], None]:
+        def handle(_number: int, _frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self.signalled)
+
+        return handle
+
+
+def run(action: Callable[[Interrupt], Coroutine[Any, Any, Exit]]) -> Exit:
+    """Run a command's coroutine on a loop of its own, with the signals handled."""
+
+    async def listening() -> Exit:
+        interrupt = Interrupt()
+        with interrupt.listening():
+            return await action(interrupt)
+
+    return asyncio.run(listening())

@@ -1,0 +1,95 @@
+"""What is said at the end: what became of the jobs, which the service still has, and what was paid.
+
+Stage: door. After: crew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import KlingError
+from .crew import Crew, Done, Tally
+from .exits import PAID, Exit
+from .progress import clock, counted
+from .talk import Talk
+
+_MOST_TOLD = 20
+
+
+def fields_of(done: Done) -> Mapping[str, object]:
+    """Give one end as plain data: the lines of --json."""
+    job, error = done.job, done.error
+    return {
+        "line": done.entry.line,
+        "job_id": done.entry.job_id if job is None else job.id,
+        "task_id": None if job is None else job.task_id,
+        "endpoint": None if job is None else job.endpoint,
+        "status": "rejected" if job is None else str(job.status),
+        "urls": [] if done.result is None else list(done.result.urls),
+        "files": [str(file) for file in done.files],
+        "paid": "yes" if error is None else error.paid,
+        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
+        "retryable": None if error is None else error.retryable,
+    }
+
+
+def told(error: KlingError, *, task_id: str | None = None) -> str:
+    """Tell an error as one sentence with what it cost and, where there is a task, its id."""
+    task_id = task_id or error.task_id
+    told_task = f" (task {task_id})" if task_id else ""
+    return f"{PAID[error.paid]}: {error}{told_task}"
+
+
+def summarise(talk: Talk, tally: Tally, *, elapsed_s: float, word: str, place: str) -> None:
+    """Tell what became of all jobs; failures one by one, up to a number."""
+    parts = [f"{tally.fine:,} {word}"]
+    for number, name in ((len(tally.bad), "failed"), (tally.unsent, "not sent"), (len(tally.open), "still open")):
+        if number:
+            parts.append(f"{number:,} {name}")
+    style = "green" if tally.fine == tally.total else "yellow" if tally.fine else "red"
+    talk.say(f"{counted(tally.total, 'job')} in {clock(elapsed_s)}: {', '.join(parts)}{place}", f"bold {style}")
+    if talk.as_json:
+        return
+    ordered = sorted(tally.bad, key=lambda done: done.entry.line)
+    for done in ordered[:_MOST_TOLD]:
+        assert done.error is not None
+        talk.tell(f"  {done.entry.label}: {done.job.status if done.job else 'refused'}, {told(done.error)}")
+    if len(ordered) > _MOST_TOLD:
+        talk.tell(f"  ... and {len(ordered) - _MOST_TOLD:,} more; --json tells all")
+
+
+def tell_open(talk: Talk, crew: Crew) -> None:
+    """Tell what the service still has, and how to go on; also with --quiet, because it is paid for."""
+    tally = crew.tally
+    if tally.open:
+        talk.tell(f"{counted(len(tally.open), 'job')} left at the service, which goes on with them:", "bold")
+    for done in tally.open:
+        job, error = done.job, done.error
+        assert job is not None
+        assert error is not None
+        task = f"task {job.task_id}" if job.task_id else "no task known"
+        talk.tell(f"  job {job.id}  {task}  {job.endpoint}  {job.status}  {PAID[error.paid]}")
+    followed = next((done.job for done in tally.open if done.job is not None and done.job.task_id), None)
+    if followed is not None:
+        talk.tell("To go on with one, in Python:")
+        talk.tell(f'  result = await session.attach("{followed.task_id}", "{followed.endpoint}")')
+        talk.tell('  await session.download(result, "clips/")')
+    if any(done.job is not None and done.job.task_id is None for done in tally.open):
+        talk.tell(
+            "Where no task is known, look for the job's id (its external id) in the account before sending it again."
+        )
+    if tally.unsent:
+        talk.tell(f"{counted(tally.unsent, 'job')} not sent; nothing was paid for that.")
+
+
+def end(talk: Talk, crew: Crew, *, interrupted: bool) -> Exit:
+    """Tell what is open, and why it ended early, and choose the exit code."""
+    tally = crew.tally
+    if interrupted or tally.open:
+        tell_open(talk, crew)
+    elif tally.unsent and not talk.is_quiet:
+        talk.tell(f"{counted(tally.unsent, 'job')} not sent, because every other would have met the same.")
+    if crew.trouble is not None:
+        talk.tell(str(crew.trouble), "red")
+        return crew.trouble.code
+    return Exit.INTERRUPTED if interrupted else tally.exit_code()

@@ -1,0 +1,132 @@
+"""What lives while a session is open: connections, the scheduler, and the one asyncio task that runs it.
+
+Stage: front. Before: session. After: scheduler. Opens in the order HTTP, scheduler, root task, and closes in reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import AsyncExitStack
+
+from .download import Downloader
+from .errors import ConfigError, SchedulerCrashed, SessionClosed
+from .models import Policy
+from .scheduler import Scheduler
+from .transport import Transport
+
+_log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """Owner of everything that has to be closed again."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        downloader: Downloader,
+        *,
+        policy: Policy,
+        rng: random.Random,
+        max_running: int | None,
+    ) -> None:
+        self._transport = transport
+        self._downloader = downloader
+        self._policy = policy
+        self._rng = rng
+        self._max_running = max_running
+        self._stack = AsyncExitStack()
+        self._scheduler: Scheduler | None = None
+        self._root: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self.crash: SchedulerCrashed | None = None
+
+    def __repr__(self) -> str:
+        return "closed" if self._closed else repr(self._scheduler) if self._scheduler else "not entered"
+
+    @property
+    def last_scheduler(self) -> Scheduler | None:
+        """The scheduler, also after closing; None before opening."""
+        return self._scheduler
+
+    def scheduler(self) -> Scheduler:
+        """Give the scheduler of an open session.
+
+        Raises:
+            ConfigError: not opened, or opened in another event loop.
+            SessionClosed: closed.
+            SchedulerCrashed: ended by a bug.
+        """
+        if self.crash is not None:
+            raise self.crash.anew(paid="no")
+        if self._scheduler is None or self._root is None:
+            if self._closed:
+                raise SessionClosed("the session is closed; nothing was sent", paid="no")
+            raise ConfigError("the session is not open: use `async with KlingSession() as kling:`")
+        if self._closed or self._root.done():
+            raise SessionClosed("the session is closed; nothing was sent", paid="no")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigError("the session belongs to another event loop")
+        return self._scheduler
+
+    async def open(self) -> None:
+        """Open connections and start the loop.
+
+        Raises:
+            SessionClosed: it was opened before.
+        """
+        if self._loop is not None or self._closed:
+            raise SessionClosed("a session is entered once; make a new one", resumable=False)
+        self._loop = asyncio.get_running_loop()
+        await self._transport.open()
+        self._stack.push_async_callback(self._transport.close)
+        self._stack.push_async_callback(self._downloader.close)
+        self._scheduler = Scheduler(
+            self._transport,
+            policy=self._policy,
+            clock=self._loop.time,
+            rng=self._rng,
+            max_running=self._max_running,
+        )
+        name = f"kling_async {self._transport.host.name}"
+        self._root = self._loop.create_task(self._run(self._scheduler), name=name)
+
+    async def close(self) -> None:
+        """Stop sending, give submissions in flight their grace, release every waiter, close connections."""
+        if self._closed or self._scheduler is None or self._root is None:
+            self._closed = True
+            return
+        self._closed = True
+        self._scheduler.stop()
+        try:
+            await asyncio.wait({self._root})
+        finally:
+            self._root.cancel()  # no effect, unless waiting itself was cancelled: then nothing may be left running
+            self._scheduler.release_all(closed_early())
+            await self._stack.aclose()
+
+    async def _run(self, scheduler: Scheduler) -> None:
+        """Run the loop; whatever ends it early reaches every waiter instead of leaving them to hang."""
+        try:
+            await scheduler.run()
+        except Exception as error:  # noqa: BLE001 - every bug must reach the waiters
+            self.crash = SchedulerCrashed(f"the background loop ended with a bug: {_first_line(error)}")
+            self.crash.__cause__ = error
+            _log.exception("the background loop ended with a bug")
+            scheduler.release_all(self.crash)
+        finally:
+            if not self._closed:
+                scheduler.release_all(self.crash or closed_early())
+
+
+def closed_early() -> SessionClosed:
+    """Make the error for waiters whose job had not ended when the session closed."""
+    return SessionClosed("the session was closed first; follow the task with session.attach(), or submit the job again")
+
+
+def _first_line(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
