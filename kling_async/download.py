@@ -33,7 +33,7 @@ _AT_ONCE: Final = 8
 _REDIRECTS: Final = 5
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=3600, sock_connect=10, sock_read=30)
 _STALE: Final = frozenset({401, 403, 404, 410})  # how a signed URL says that its time is over
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z")
 
 # First bytes of what the service makes, and the ending that fits. An expired link often answers 200 with a page.
 _SIGNATURES: Final[tuple[tuple[int, bytes, str], ...]] = (
@@ -85,7 +85,7 @@ class Downloader:
 
     async def save(self, result: Result, directory: Path, *, name: str | None, max_bytes: int | None) -> list[Path]:
         """Save every asset; see `KlingSession.download`."""
-        stem = name if name is not None else re.sub(r"[^A-Za-z0-9_-]", "_", result.task_id)[:100]
+        stem = name if name is not None else re.sub(r"^-|[^A-Za-z0-9_-]", "_", result.task_id)[:100]
         if not _SAFE_NAME.match(stem):
             raise DownloadError(f"{stem!r} cannot be a file name: use letters, digits, dots, hyphens, underscores")
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -278,8 +279,8 @@ def _translate(error: Exception, host: Host, *, sent: bool) -> TransportError:
 
 
 def _reason(error: Exception) -> str:
-    # A ClientConnectorError's own text holds the address only; its os_error says what the system said.
-    cause = getattr(error, "os_error", None)
-    if isinstance(cause, OSError):
-        return cause.strerror or str(cause)
-    return "timed out" if isinstance(error, TimeoutError) else type(error).__name__
+    # A ClientConnectorError's own text holds the address only; its os_error's number says what the system said.
+    number = getattr(getattr(error, "os_error", None), "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    return "timed out" if isinstance(error, TimeoutError) else "no such address, or no network"

@@ -225,7 +225,7 @@ async def test_clock_that_is_wrong_is_corrected_from_the_answer() -> None:
 
 async def test_success_without_files_is_asked_again_and_then_told() -> None:
     """Case 17: three more looks, then a distinct error that says the money is spent."""
-    empty = b'{"code":0,"message":"SUCCEED","request_id":"r","data":{"task_id":"%s","task_status":"succeed","task_result":{"videos":[]}}}'
+    empty = b'{"code":0,"data":{"task_id":"%s","task_status":"succeed","task_result":{"videos":[]}}}'
     async with service(lists=False, batch=False) as emulator, client(emulator) as kling:
         job = await kling.submit(clip())
         task_id = await job.accepted()

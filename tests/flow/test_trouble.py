@@ -15,8 +15,6 @@ from kling_async import (
     SlotsFull,
     Status,
     SubmissionUnknown,
-    TextToVideo,
-    official,
 )
 from kling_async.emulator import Emulator, Fault
 
