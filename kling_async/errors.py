@@ -138,7 +138,10 @@ class InvalidRequest(KlingError, ValueError):
 
     def __init__(self, field: str, value: object, rule: str, *, job_id: str | None = None) -> None:
         self.field = field
-        self.value = clean_text(repr(value), 80)
+        try:
+            self.value = clean_text(repr(value), 80)
+        except ValueError:  # an integer of more digits than Python writes
+            self.value = f"<{type(value).__name__}>"
         self.rule = rule
         super().__init__(f"{field}={self.value}: {rule}", job_id=job_id)
 

@@ -59,7 +59,7 @@ class Job:
         self,
         job_id: str,
         endpoint: Endpoint,
-        request: object | None,
+        request: Any,
         *,
         created_at: datetime,
         metadata: Mapping[str, object] | None = None,
@@ -68,7 +68,7 @@ class Job:
         task_id: str | None = None,
     ) -> None:
         self.id = job_id
-        self.request = request
+        self.request: Any = request
         self.metadata: Mapping[str, object] = metadata if metadata is not None else {}
         self.created_at = created_at
         self.status = status

@@ -198,7 +198,10 @@ class Policy:
         slots_wait_s: seconds of refusals for lack of slots, with nothing of ours running, after which jobs are
             rejected, unpaid.
         grace_s: seconds that submissions in flight get when the session closes.
-        sweep_s: seconds between two questions about a pending task; the first ones after a pause come faster.
+        sweep_s: shortest interval between two sweeps over what is pending, seconds; the first ones after a pause come
+            faster.
+        late_s: longest interval, while tasks are young, seconds.
+        ceiling_s: longest interval of all, for tasks that have run long, seconds.
         jitter: random share of a sweep's interval, 0 to 0.5.
         queries_per_s: upper bound of the query rate; None lets the session learn it.
         batch_size: ids in one batch query. Source: service reference ("Query Task" prints no bound; its sibling 20).
@@ -213,6 +216,8 @@ class Policy:
     slots_wait_s: float = 3600.0
     grace_s: float = 10.0
     sweep_s: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
+    late_s: float = attrs.field(default=15.0, validator=attrs.validators.gt(0))
+    ceiling_s: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
     jitter: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0), attrs.validators.le(0.5)])
     queries_per_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
     batch_size: int = attrs.field(default=20, validator=attrs.validators.gt(0))

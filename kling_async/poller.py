@@ -19,7 +19,22 @@ import attrs
 from .errors import BadEnvelope, ConnectFailed, KlingError, ServerFault, ServiceError, Throttled, is_missing
 from .models import Policy
 from .retry import Backoff
-from .sweep import Batch, Form, ListPage, Pace, Query, Reach, Single, Watch, next_page, next_sweep_s, pace_for, plan
+from .sweep import (
+    Batch,
+    Endings,
+    Form,
+    ListPage,
+    Load,
+    Pace,
+    Query,
+    Reach,
+    Single,
+    Watch,
+    next_page,
+    next_sweep_s,
+    pace_for,
+    plan,
+)
 from .transport import Transport
 from .wire import Envelope, JsonObject, ids_of
 
@@ -58,7 +73,10 @@ class Poller:
         counts: queries sent, by form.
         resume_at: loop time before which nothing is asked, seconds.
         sweep_at: loop time of the next sweep over everything that is pending, seconds.
-        last_queries: number of queries of the last sweep.
+        pending: tasks being followed; the scheduler keeps it.
+        youngest_at: loop time at which the last of them was accepted, seconds; the scheduler keeps it.
+        endings: how many tasks end per second; the scheduler notes them.
+        last_queries: queries of the last sweep over everything that is pending.
     """
 
     transport: Transport
@@ -70,9 +88,13 @@ class Poller:
     counts: Counter[Form] = attrs.field(factory=Counter)
     resume_at: float = 0.0
     sweep_at: float = 0.0
+    pending: int = 0
+    youngest_at: float = 0.0
+    endings: Endings = attrs.field(factory=Endings)
     last_queries: int = 0
     _sweeps: int = 0
     _round_at: float | None = None
+    _round_began: int = 0
     _pace: Pace = attrs.field(init=False)
     _backoff: Backoff = attrs.field(init=False)
 
@@ -96,10 +118,19 @@ class Poller:
         """
         if self._round_at is None:
             self._round_at = now
+            self._round_began = self.counts.total()
         return self._round_at
 
     def _schedule(self, now: float) -> None:
-        self.sweep_at = max(now + next_sweep_s(self._sweeps, self.policy, self.rng), self.resume_at)
+        self.endings.note(0, now)
+        load = Load(
+            sweeps=self._sweeps,
+            pending=self.pending,
+            queries=self.last_queries,
+            youngest_s=now - self.youngest_at,
+            endings_per_s=self.endings.per_s(),
+        )
+        self.sweep_at = max(now + next_sweep_s(load, self.policy, self.rng), self.resume_at)
 
     async def sweep(self, watches: Sequence[Watch], *, whole: bool) -> None:
         """Ask about the given rows, as many as the pace allows.
@@ -113,7 +144,6 @@ class Poller:
         tokens = self._pace.tokens(now)
         queries = wanted[:tokens]
         sweep = _Sweep({(watch.endpoint, watch.id): watch for watch in watches}, deque(queries))
-        self.last_queries = len(queries)
         async with asyncio.TaskGroup() as workers:
             for _ in range(min(self.policy.max_queries, len(queries))):
                 workers.create_task(self._work(sweep))
@@ -150,6 +180,7 @@ class Poller:
             self.sweep_at = max(now + max(self._pace.wait_s(), 0.25), self.resume_at)
         else:
             self._round_at = None
+            self.last_queries = self.counts.total() - self._round_began
             self._sweeps += 1
             self._schedule(now)
 
@@ -186,7 +217,7 @@ class Poller:
         seen: set[str] = set()
         found = 0
         page: ListPage | None = first
-        pages, rows = 0, first.size
+        position, rows = 0, first.size
         while page is not None and not sweep.halted:
             envelope = await self._send(page, Form.LIST, (page.endpoint,), asked, sweep)
             if envelope is None:
@@ -194,12 +225,13 @@ class Poller:
             if not envelope.many:
                 self.reach.refused(page.endpoint, Form.LIST, self.clock())
                 return
-            pages, rows = pages + 1, len(envelope.rows)
+            rows = len(envelope.rows)
             seen |= self._hand_on(envelope.rows, Form.LIST)
             found = sum(watch.id in seen for watch in asked)
+            position = (page.index - 1) * page.size + rows
             page = next_page(page, rows, len(asked) - found, self.policy)
         self.reach.answered(first.endpoint, Form.LIST, found=found, now=self.clock())
-        self.reach.walked(first.endpoint, pages)
+        self.reach.walked(first.endpoint, position)
         self._close_watches(asked, seen, Form.LIST, definitive=rows < first.size)
 
     def _hand_on(self, rows: Iterable[JsonObject], form: Form) -> set[str]:

@@ -324,9 +324,10 @@ class Scheduler:
         now = self._clock()
         if not self._by_task:
             self.poller.first_pending(now)
-        track.accepted_at = now
+        self.poller.youngest_at = track.accepted_at = now
         track.watch = Watch(track.job.endpoint, task_id, external=False, asked_at=now)
         self._by_task[task_id] = track
+        self.poller.pending = len(self._by_task)
         self._limit_time(track)
         self._wake.set()
 
@@ -369,6 +370,8 @@ class Scheduler:
         self.searcher.end(track)
         if job.task_id is not None and self._by_task.get(job.task_id) is track:
             del self._by_task[job.task_id]
+            self.poller.pending = len(self._by_task)
+            self.poller.endings.note(1, self._clock())
         track.watch = None
         self.submitter.release_slot(track)
         self._wake.set()

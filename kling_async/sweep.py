@@ -107,7 +107,7 @@ class Reach:
     """What a host has shown it can do, per endpoint and form; learned, never assumed."""
 
     _abilities: dict[tuple[str, Form], Ability] = attrs.field(factory=dict)
-    _depths: dict[str, int] = attrs.field(factory=dict)
+    _rows: dict[str, int] = attrs.field(factory=dict)
 
     def of(self, endpoint: str, form: Form) -> Ability:
         """Give what is known, to read or to change."""
@@ -150,13 +150,13 @@ class Reach:
             return True
         return False if False in known else None
 
-    def walked(self, endpoint: str, pages: int) -> None:
-        """Remember how many list pages the last sweep of this endpoint took."""
-        self._depths[endpoint] = pages
+    def walked(self, endpoint: str, rows: int) -> None:
+        """Remember how many rows from the top of its list the last sweep of this endpoint had to read."""
+        self._rows[endpoint] = rows
 
-    def depth(self, endpoint: str) -> int:
-        """Give the number of list pages a sweep of this endpoint is expected to take."""
-        return self._depths.get(endpoint, 1)
+    def rows(self, endpoint: str) -> int:
+        """Give the number of rows from the top of its list that a sweep of this endpoint is expected to read."""
+        return self._rows.get(endpoint, 0)
 
 
 # --- planning ------------------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def plan(watches: Iterable[Watch], reach: Reach, policy: Policy, now: float, bud
         aged.extend((watch.asked_at, Single(endpoint, watch.id, watch.external)) for watch in singly)
     for endpoint, group in listed.items():
         oldest = min(watch.asked_at for watch in group)
-        aged.append((oldest, _first_page(endpoint, len(group), policy)))
+        aged.append((oldest, _first_page(endpoint, max(2 * len(group), reach.rows(endpoint)), policy)))
     aged.extend((batch[0].asked_at, _batch_of(batch)) for batch in _batches(batched, policy.batch_size))
     aged.sort(key=lambda entry: entry[0])
     return tuple(query for _, query in aged[: max(0, budget)])
@@ -210,7 +210,7 @@ def _cheapest(
     """Choose between the forms by the number of queries; one not tried yet is tried when it would save some."""
     if len(group) < 2:
         return Form.SINGLE
-    pages = max(reach.depth(endpoint), math.ceil(len(group) / policy.page_size))
+    pages = math.ceil(max(reach.rows(endpoint), len(group)) / policy.page_size)
     batches = math.ceil(len(group) / policy.batch_size)
     costs = {Form.LIST: pages, Form.BATCH: batches}
     # Of two that cost the same, the one that is known to work saves the attempt.
@@ -222,9 +222,9 @@ def _cheapest(
     return Form.SINGLE
 
 
-def _first_page(endpoint: str, wanted: int, policy: Policy) -> ListPage:
-    # Finished tasks stand between pending ones, so a page is taken twice as long as what is wanted.
-    fitting = next((size for size in _PAGE_SIZES if size >= 2 * wanted), policy.page_size)
+def _first_page(endpoint: str, rows: int, policy: Policy) -> ListPage:
+    # One small page where that will hold them all; full pages otherwise, since each costs a query whatever its size.
+    fitting = next((size for size in _PAGE_SIZES if size >= rows), policy.page_size)
     return ListPage(endpoint, 1, min(fitting, policy.page_size))
 
 
@@ -265,18 +265,74 @@ def _batch_of(watches: Sequence[Watch]) -> Batch:
 # --- when ----------------------------------------------------------------------------------------------------------
 
 _FIRST_SWEEP_S = 1.0
+_EXPLORING_SWEEPS = 3
+# A query is worth so many seconds of waiting. Chosen by simulation of 1,000 tasks made at once, with the service's
+# durations: about 0.19 queries a task, 5 s of lag in the mean, 17 s for the slowest hundredth.
+_PRICE_S = 32.0
+_FEW = 10
+_LONG_RUNNING_S = 300.0
+_PATIENCE = 0.04  # share of their age for which tasks that have run long are left alone
+_HALF_LIFE_S = 60.0
+_PRIOR_S = 20.0
 
 
-def next_sweep_s(sweeps: int, policy: Policy, rng: random.Random) -> float:
+@attrs.define
+class Endings:
+    """How many tasks end per second, as seen lately: counted, and forgotten with a half-life of a minute."""
+
+    _count: float = 0.0
+    _span_s: float = 0.0
+    _at: float | None = None
+
+    def note(self, ended: int, now: float) -> None:
+        """Count tasks that were seen to end."""
+        # A loop's time does not begin at 0: the first note begins the span, and does not end a long one.
+        passed_s = 0.0 if self._at is None else max(0.0, now - self._at)
+        kept = 0.5 ** (passed_s / _HALF_LIFE_S)
+        self._count = self._count * kept + ended
+        self._span_s = self._span_s * kept + passed_s
+        self._at = now
+
+    def per_s(self) -> float:
+        """Give the rate; never quite zero, since something may always end."""
+        return (self._count + 1) / (self._span_s + _PRIOR_S)
+
+
+@attrs.frozen(kw_only=True)
+class Load:
+    """What the time of the next sweep depends on.
+
+    Attributes:
+        sweeps: how many there were since something became pending after nothing was.
+        pending: tasks being followed.
+        queries: queries that the last sweep over all of them took.
+        youngest_s: age of the task accepted last, seconds.
+        endings_per_s: how many tasks end per second, lately.
+    """
+
+    sweeps: int
+    pending: int
+    queries: int
+    youngest_s: float
+    endings_per_s: float
+
+
+def next_sweep_s(load: Load, policy: Policy, rng: random.Random) -> float:
     """Give the seconds until the next sweep.
 
-    Args:
-        sweeps: how many there were since something became pending after nothing was: the first ones come after 1, 2,
-            4 seconds, so that quick refusals and single clips feel immediate.
-        policy: the usual interval and its jitter.
-        rng: source of the jitter; the sweep is jittered, never the task.
+    The first ones come after 1, 2, 4 seconds, so that quick refusals and short clips are seen at once; a few tasks are
+    asked about every `sweep_s`. With many, the interval is the one at which the waiting that a sweep ends is worth its
+    queries (the square-root rule of inspection theory), at most `late_s`; tasks that have run long are asked about
+    more seldom, at least every `ceiling_s`. The sweep is jittered, never the task.
     """
-    usual = min(policy.sweep_s, _FIRST_SWEEP_S * 2.0 ** min(sweeps, 16))
+    if load.sweeps < _EXPLORING_SWEEPS:
+        usual = min(policy.sweep_s, _FIRST_SWEEP_S * 2.0**load.sweeps)
+    elif load.pending <= _FEW and load.youngest_s < _LONG_RUNNING_S:
+        usual = policy.sweep_s
+    else:
+        longest = min(max(policy.late_s, _PATIENCE * load.youngest_s), max(policy.late_s, policy.ceiling_s))
+        worth = math.sqrt(2 * _PRICE_S * max(1, load.queries) / load.endings_per_s)
+        usual = max(policy.sweep_s, min(worth, longest))
     return usual * rng.uniform(1 - policy.jitter, 1 + policy.jitter)
 
 

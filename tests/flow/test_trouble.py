@@ -54,7 +54,7 @@ LOST = [
 @pytest.mark.parametrize("abilities", ["lists", "batch", "singles"])
 async def test_no_job_is_made_twice_when_every_answer_is_lost(fault: Fault, abilities: str) -> None:
     """Case 4: the task exists and bills; each is found again by its external id, in whatever form the host has."""
-    settings = {"lists": abilities == "lists", "batch": abilities == "batch", "batch_sees_legacy": True}
+    settings: dict[str, Any] = {"lists": abilities == "lists", "batch": abilities == "batch", "batch_sees_legacy": True}
     async with service(faults=[fault], **settings) as emulator, client(emulator) as kling:
         jobs = await run_all(kling, 12)
         assert_all_done(jobs)
@@ -309,7 +309,7 @@ async def test_a_batch_that_does_not_see_legacy_tasks_is_given_up() -> None:
 
 async def test_a_batch_larger_than_the_host_takes_falls_back() -> None:
     """Case 14: one refused batch is not the end: its tasks are asked about singly."""
-    settings = {"lists": False, "batch_sees_legacy": True, "duration_s": (60, 120)}
+    settings: dict[str, Any] = {"lists": False, "batch_sees_legacy": True, "duration_s": (60, 120)}
     async with service(**settings) as emulator, client(emulator) as kling:
         jobs = [await kling.submit(clip(f"scene {index}")) for index in range(30)]
         for job in jobs:

@@ -69,9 +69,7 @@ async def test_the_other_examples_run(tmp_path: Path) -> None:
 
 def test_endpoint_table_is_the_registry() -> None:
     """One row per endpoint, in the registry's order."""
-    expected = [
-        [f"`{row.name}`", f"`{row.request.__name__}`", f"`{row.path}`", row.yields] for row in ENDPOINTS
-    ]
+    expected = [[f"`{row.name}`", f"`{row.request.__name__}`", f"`{row.path}`", row.yields] for row in ENDPOINTS]
     assert rows("Endpoints")[1:] == expected
 
 
