@@ -170,6 +170,24 @@ class Transport:
         """Send and read; trouble is returned, not raised, so that no frame with the token stays in a traceback."""
         if session is None or session.closed:
             return ConnectFailed("the connection pool is closed", retryable=False)
+        context = SimpleNamespace(sent=self._borrowed is not None)  # a borrowed session has no trace of ours
+        try:
+            return await self._fetch(session, method, url, body, timeout, context)
+        except asyncio.CancelledError:
+            pass  # raised anew below, without the frames that hold the header
+        except Exception as error:  # noqa: BLE001 - the seam: nothing foreign leaves this function
+            return _translate(error, self.host, sent=context.sent)
+        raise asyncio.CancelledError
+
+    async def _fetch(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        timeout: aiohttp.ClientTimeout,
+        context: SimpleNamespace,
+    ) -> _Raw | KlingError:
         headers = {
             "Authorization": f"Bearer {self._credentials.bearer(self._wall()).reveal()}",
             "User-Agent": _USER_AGENT,
@@ -177,34 +195,22 @@ class Transport:
         }
         if body is not None:
             headers["Content-Type"] = "application/json"
-        context = SimpleNamespace(sent=self._borrowed is not None)  # a borrowed session has no trace of ours
-        failure: KlingError | None = None
-        try:
-            async with session.request(
-                method,
-                url,
-                data=body,
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-                trace_request_ctx=context,
-            ) as response:
-                data = await _read_capped(response)
-                if data is None:
-                    failure = BadEnvelope(f"the answer has more than {_MOST_BYTES} bytes", http_status=response.status)
-                else:
-                    for secret in self._credentials.secrets:
-                        data = secret.scrub(data)
-                    wish = response.headers.get("Retry-After")
-                    date = response.headers.get("Date")
-                    return _Raw(response.status, data, self._wish_s(wish), date)
-        except asyncio.CancelledError:
-            pass  # raised anew below, without the frames that hold the header
-        except Exception as error:  # noqa: BLE001 - the seam: nothing foreign leaves this function
-            failure = _translate(error, self.host, sent=context.sent)
-        if failure is None:
-            raise asyncio.CancelledError
-        return failure
+        async with session.request(
+            method,
+            url,
+            data=body,
+            headers=headers,
+            timeout=timeout,
+            allow_redirects=False,
+            trace_request_ctx=context,
+        ) as response:
+            data = await _read_capped(response)
+            if data is None:
+                return BadEnvelope(f"the answer has more than {_MOST_BYTES} bytes", http_status=response.status)
+            for secret in self._credentials.secrets:
+                data = secret.scrub(data)
+            wish_s = self._wish_s(response.headers.get("Retry-After"))
+            return _Raw(response.status, data, wish_s, response.headers.get("Date"))
 
     def _wish_s(self, value: str | None) -> float | None:
         if value is None:
