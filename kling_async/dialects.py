@@ -62,8 +62,8 @@ class Host:
     element_id_as: Literal["string", "integer"] = "integer"
     prompt_limits: tuple[int, int] | None = None
 
-    @url.validator
-    def _check_url(self, _attribute: object, url: URL) -> None:
+    def __attrs_post_init__(self) -> None:
+        url = self.url
         if url.scheme not in {"http", "https"} or not url.host:
             raise ConfigError(f"base_url {_shown(url)} is not an http(s) URL")
         if url.user is not None or url.password is not None or url.query_string or url.fragment:

@@ -139,7 +139,7 @@ class InvalidRequest(KlingError, ValueError):
     def __init__(self, field: str, value: object, rule: str, *, job_id: str | None = None) -> None:
         self.field = field
         try:
-            self.value = clean_text(repr(value), 80)
+            self.value: str = clean_text(repr(value), 80)
         except ValueError:  # an integer of more digits than Python writes
             self.value = f"<{type(value).__name__}>"
         self.rule = rule
@@ -217,7 +217,7 @@ class ServiceError(KlingError):
         retry_in_s: float | None = None,
     ) -> None:
         self.code = code
-        self.message = clean_text(message)
+        self.message: str = clean_text(message)
         self.http_status = http_status
         self.retry_in_s = retry_in_s
         label = f"code {clean_text(code, 40)}" if code is not None else f"HTTP {http_status}"
@@ -287,7 +287,7 @@ class TaskFailed(JobError):
     """
 
     def __init__(self, reason: str, *, paid: Paid = "no", task_id: str | None = None) -> None:
-        self.reason = clean_text(reason)
+        self.reason: str = clean_text(reason)
         super().__init__(f"the task failed: {self.reason or 'no reason given'}", paid=paid, task_id=task_id)
 
 

@@ -67,12 +67,12 @@ class Job:
         status: Status = Status.QUEUED,
         task_id: str | None = None,
     ) -> None:
-        self.id = job_id
+        self.id: str = job_id
         self.request: Any = request
         self.metadata: Mapping[str, object] = metadata if metadata is not None else {}
-        self.created_at = created_at
-        self.status = status
-        self.task_id = task_id
+        self.created_at: datetime = created_at
+        self.status: Status = status
+        self.task_id: str | None = task_id
         self._row = endpoint
         self._abandon = abandon
         self._outcome: Outcome | None = None
@@ -275,9 +275,12 @@ class Owner(Protocol):
 
     def set_status(self, track: Track, status: Status) -> None:
         """Move an open job to another open status."""
+        ...
 
     def accept(self, track: Track, news: Observation) -> None:
         """Take note that a job has a task."""
+        ...
 
     def settle(self, track: Track, outcome: Outcome) -> None:
         """End a job."""
+        ...

@@ -46,9 +46,11 @@ class Listener(Protocol):
 
     def row(self, row: JsonObject, form: Form, asked: Watch | None) -> bool:
         """Take one row of an answer; tell whether it was about a task of ours, and about `asked` if that is given."""
+        ...
 
     def absent(self, watch: Watch, form: Form) -> None:
         """Take note that an answer that would surely have held this task did not."""
+        ...
 
 
 @attrs.define

@@ -48,11 +48,11 @@ class Scheduler:
     ) -> None:
         self._policy = policy
         self._clock = clock
-        self.poller = Poller(transport=transport, policy=policy, rng=rng, clock=clock, listener=self)
-        self.searcher = Searcher(
+        self.poller: Poller = Poller(transport=transport, policy=policy, rng=rng, clock=clock, listener=self)
+        self.searcher: Searcher = Searcher(
             policy=policy, clock=clock, poller=self.poller, owner=self, send_again=self._send_again
         )
-        self.submitter = Submitter(
+        self.submitter: Submitter = Submitter(
             transport=transport,
             policy=policy,
             rng=rng,

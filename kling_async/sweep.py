@@ -249,7 +249,8 @@ def next_page(page: ListPage, rows: int, wanted: int, policy: Policy) -> ListPag
 
 def _batches(watches: Sequence[Watch], size: int) -> Iterable[Sequence[Watch]]:
     for external in (False, True):
-        group = [watch for watch in watches if watch.external is external]
+        # Across endpoints, so that the first batch holds the longest unasked.
+        group = sorted((watch for watch in watches if watch.external is external), key=lambda watch: watch.asked_at)
         for start in range(0, len(group), size):
             yield group[start : start + size]
 
@@ -345,24 +346,25 @@ class Pace:
             halves on a complaint.
         most: upper bound of the rate: the user's, or 100.
         burst: tokens kept while nothing is asked, so that a sweep need not be spread.
+        left: tokens left; below zero when pages were read on.
     """
 
     rate: float = 10.0
     most: float = 100.0
     burst: float = 20.0
-    _tokens: float = 20.0
+    left: float = 20.0
     _at: float = 0.0
     _grown_at: float = 0.0
 
     def tokens(self, now: float) -> int:
         """Give the number of queries that may be sent now."""
-        self._tokens = min(max(self.burst, self.rate), self._tokens + max(0.0, now - self._at) * self.rate)
+        self.left = min(max(self.burst, self.rate), self.left + max(0.0, now - self._at) * self.rate)
         self._at = max(self._at, now)
-        return max(0, int(self._tokens))
+        return max(0, int(self.left))
 
     def spend(self, queries: int) -> None:
         """Take tokens for queries that were sent; pages read on may overdraw a little."""
-        self._tokens -= queries
+        self.left -= queries
 
     def wanted_more(self, now: float) -> None:
         """Note that a sweep did not get all the queries it wanted."""
@@ -375,7 +377,7 @@ class Pace:
 
     def wait_s(self) -> float:
         """Give the seconds until the next token."""
-        return max(0.0, (1 - self._tokens) / self.rate)
+        return max(0.0, (1 - self.left) / self.rate)
 
 
 def pace_for(policy: Policy) -> Pace:
@@ -383,4 +385,4 @@ def pace_for(policy: Policy) -> Pace:
     if policy.queries_per_s is None:
         return Pace()
     rate = policy.queries_per_s
-    return Pace(rate=min(10.0, rate), most=rate, burst=max(1.0, min(20.0, rate)), tokens=max(1.0, min(20.0, rate)))
+    return Pace(rate=min(10.0, rate), most=rate, burst=max(1.0, min(20.0, rate)), left=max(1.0, min(20.0, rate)))

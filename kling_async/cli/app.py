@@ -28,16 +28,16 @@ Examples:
 Exit codes:
     0  all done
     1  some jobs failed, or were not saved
-    2  usage or input: options, a bad line, no key, a folder that cannot be written
+    2  usage or input: an option, a bad line, no key, no such folder
     3  the host refused the credentials or the account
-    4  it could not be found out whether a job was taken: money may have been spent
+    4  not known whether a job was taken: money may have been spent
     5  the host cannot be reached
   130  interrupted; what the service still works on is told
 
 Credentials come from KLING_API_KEY, or KLING_ACCESS_KEY and KLING_SECRET_KEY. Data go to stdout, words to stderr.
 """
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -228,8 +228,9 @@ def bulk(
 ) -> None:
     """Make a clip for each line of a file, and save each as it is done.
 
-    A JSON line holds the fields of a request, and if wanted "endpoint" and "job_id"; pictures are found beside the
-    file. The whole file is checked first: a bad line is named, and nothing is sent.
+    A JSON line holds the fields of a request, and if wanted "endpoint" and
+    "job_id"; paths of pictures are relative to the file. The whole file is
+    checked first: a bad line is named, and nothing is sent.
     """
     from .bulk import bulk as make
 

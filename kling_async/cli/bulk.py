@@ -12,7 +12,7 @@ from ..session import KlingSession
 from .connect import Connection, make_folder
 from .crew import Crew, Done
 from .exits import Exit, Fail
-from .inputs import Input, endpoint_of
+from .inputs import Input, first_advice
 from .interrupt import Interrupt, run
 from .progress import Progress, counted
 from .report import end, fields_of, summarise, told
@@ -52,7 +52,7 @@ def bulk(
 def _check(given: Input, session: KlingSession, *, strict: bool) -> None:
     """Look at every line before anything is sent."""
     for entry in given.entries():
-        advice = next(iter(endpoint_of(entry).advice(entry.request, session.host)), None) if strict else None
+        advice = first_advice(entry.request, session.host) if strict else None
         if advice is not None:
             raise Fail(f"{given.name}, {entry.label}: {advice} (--strict). Nothing was sent.")
 
@@ -60,6 +60,7 @@ def _check(given: Input, session: KlingSession, *, strict: bool) -> None:
 async def _work(talk: Talk, session: KlingSession, given: Input, interrupt: Interrupt, out: Path) -> Exit:
     crew = Crew(session, interrupt, total=given.count, out=out, on_done=lambda done: _say(talk, progress, done))
     progress = Progress(talk, session, crew.tally, word="saved", recent=_RECENT)
+    interrupt.when_signalled(progress.leave)
     async with progress.shown():
         await crew.work(given.entries())
     interrupted = interrupt.is_asked and bool(crew.tally.open or crew.tally.unsent)

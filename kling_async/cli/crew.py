@@ -18,7 +18,7 @@ from pathlib import Path
 
 import attrs
 
-from ..errors import AccountError, AuthError, ConnectFailed, JobAbandoned, KlingError, SessionClosed, SessionError
+from ..errors import AccountError, AuthError, ConnectFailed, JobAbandoned, KlingError, Paid, SessionClosed, SessionError
 from ..job import Job
 from ..models import Result, Status
 from ..session import KlingSession
@@ -128,15 +128,15 @@ class Crew:
         on_done: Callable[[Done], None],
     ) -> None:
         self.session = session
-        self.tally = Tally(total)
+        self.tally: Tally = Tally(total)
         self.trouble: Fail | None = None
         self._interrupt = interrupt
         self._out = out
         self._on_done = on_done
         self._room = asyncio.Semaphore(_MOST_OPEN)
-        self._queued: dict[str, Job] = {}
+        self._jobs: dict[str, Job] = {}
         self._saving: set[asyncio.Task[None]] = set()
-        self._is_stopping = False
+        self._stopping = asyncio.Event()
 
     async def work(self, entries: Iterable[Entry]) -> Tally:
         """Do them all, or as many as there is time for.
@@ -146,15 +146,16 @@ class Crew:
         """
         working = asyncio.create_task(self._work(entries))
         leaving = asyncio.create_task(self._interrupt.wait())
+        holding = asyncio.create_task(self._hold_back())
         try:
             await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 await self._wind_down()
             await working
         finally:
-            working.cancel()
-            leaving.cancel()
-            await asyncio.wait({working, leaving})
+            for task in (working, leaving, holding):
+                task.cancel()
+            await asyncio.wait({working, leaving, holding})
         return self.tally
 
     async def _work(self, entries: Iterable[Entry]) -> None:
@@ -162,7 +163,7 @@ class Crew:
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._room.acquire()
-                entry = None if self._is_stopping else self._next(source)
+                entry = None if self._stopping.is_set() else self._next(source)
                 if entry is None:
                     break
                 job = await self._submit(entry)
@@ -186,27 +187,22 @@ class Crew:
         except KlingError as error:
             self._end(Done(entry=entry, error=error))
             return None
-        self._queued[job.id] = job
+        self._jobs[job.id] = job
         return job
 
     async def _follow(self, entry: Entry, job: Job) -> None:
         """Wait for one job, save what it made, and report its end whatever happens on the way."""
-        error: KlingError | None = None
-        result: Result | None = None
-        files: list[Path] = []
+        done = Done(entry=entry, job=job)
         try:
-            result = await job
-            if self._out is not None:
-                files = await self._save(entry, result, self._out)
-        except KlingError as caught:
-            error = caught.anew(job_id=job.id, task_id=job.task_id)
+            done = attrs.evolve(done, result=await job)
+            if done.result is not None and self._out is not None:
+                done = attrs.evolve(done, files=tuple(await self._save(entry, done.result, self._out)))
+        except KlingError as error:
+            done = attrs.evolve(done, error=error.anew(job_id=job.id, task_id=job.task_id))
         except asyncio.CancelledError:
-            error = _not_saved(job)
+            self._end(attrs.evolve(done, error=_not_saved(job)))
             raise
-        finally:
-            self._queued.pop(job.id, None)
-            if error is not None or result is not None:
-                self._end(Done(entry=entry, job=job, result=result, files=tuple(files), error=error))
+        self._end(done)
 
     async def _save(self, entry: Entry, result: Result, out: Path) -> list[Path]:
         task = asyncio.current_task()
@@ -222,6 +218,8 @@ class Crew:
             self._saving.discard(task)
 
     def _end(self, done: Done) -> None:
+        if done.job is not None:
+            self._jobs.pop(done.job.id, None)
         self._room.release()
         self.tally.add(done)
         if done.error is not None and _is_hopeless(done.error):
@@ -230,23 +228,26 @@ class Crew:
             self._on_done(done)
         except OSError as error:
             if error.errno != errno.EPIPE:  # whoever read the output has left: no reason for words
-                self.trouble = Fail(f"cannot write the output: {error.strerror}", Exit.FAILED)
+                self.trouble = Fail(f"Cannot write the output: {error.strerror}", Exit.FAILED)
             self._interrupt.ask()
 
     def stop(self) -> None:
         """Send nothing more: jobs that are waiting are given up, the others go on."""
-        self._is_stopping = True
-        for job in list(self._queued.values()):
-            if job.status is Status.QUEUED:
-                job.abandon()
+        self._stopping.set()
+
+    async def _hold_back(self) -> None:
+        """Once it is stopping, give up what waits to be sent; also what was refused for now and waits again."""
+        await self._stopping.wait()
+        while True:
+            for job in list(self._jobs.values()):
+                if job.status is Status.QUEUED:
+                    job.abandon()
+            await asyncio.sleep(_TICK_S)
 
     async def _wind_down(self) -> None:
         self.stop()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _SAVING_GRACE_S
-        while self._saving and loop.time() < until:
-            await asyncio.wait(self._saving, timeout=_TICK_S)
-            self.stop()  # what was refused for lack of a slot is waiting again
+        if self._saving:
+            await asyncio.wait(self._saving, timeout=_SAVING_GRACE_S)
         for task in self._saving:
             task.cancel()
         await self.session.aclose()
@@ -260,8 +261,9 @@ def _is_hopeless(error: KlingError) -> bool:
 
 
 def _not_saved(job: Job) -> KlingError:
+    paid: Paid = "maybe" if job.task_id is None else "yes"
     told = "the command was ended before its files were saved"
-    return SessionClosed(told, paid="yes").anew(job_id=job.id, task_id=job.task_id)
+    return SessionClosed(told, paid=paid).anew(job_id=job.id, task_id=job.task_id)
 
 
 def _name_of(entry: Entry, result: Result) -> str | None:

@@ -66,6 +66,7 @@ def demo(talk: Talk, *, out: Path, jobs: int, seed: int, speed: float) -> Exit:
     folder = make_folder(out)
     picture = folder / "picture.png"
     picture.write_bytes(dusk())
+    entries = make_entries(jobs, seed, picture)
     emulator = Emulator(dialect="official", seed=seed, speed=speed, duration_s=RUNNING_S)
 
     async def action(interrupt: Interrupt) -> Exit:
@@ -80,16 +81,17 @@ def demo(talk: Talk, *, out: Path, jobs: int, seed: int, speed: float) -> Exit:
                 seed=seed,
             )
             async with session:
-                return await _work(talk, session, emulator, interrupt, folder, make_entries(jobs, seed, picture))
+                return await _work(talk, session, emulator, interrupt, out=folder, entries=entries)
 
     return run(action)
 
 
 async def _work(
-    talk: Talk, session: KlingSession, emulator: Emulator, interrupt: Interrupt, out: Path, entries: list[Entry]
+    talk: Talk, session: KlingSession, emulator: Emulator, interrupt: Interrupt, *, out: Path, entries: list[Entry]
 ) -> Exit:
     crew = Crew(session, interrupt, total=len(entries), out=out, on_done=lambda done: _say(progress, done))
     progress = Progress(talk, session, crew.tally, word="saved", recent=_RECENT)
+    interrupt.when_signalled(progress.leave)
     async with progress.shown():
         await crew.work(entries)
     tally = crew.tally
@@ -127,16 +129,23 @@ def _requests(jobs: int, rng: random.Random, picture: Path) -> Iterator[Any]:
 
 
 def _from_words(number: int, rng: random.Random, _picture: Path) -> TextToVideo:
-    # The camera moves only where the service knows it to: with kling-v1 on this endpoint.
-    moves = number % 10 == 0
-    model = "kling-v1" if moves else rng.choice(("kling-v1-6", "kling-v2-5-turbo", "kling-v2-6", "kling-v3"))
+    if number % 10 == 0:
+        # The camera moves only where the service lets it: on this endpoint with kling-v1, std, 5 s.
+        return TextToVideo(
+            prompt=_PROMPTS[number % len(_PROMPTS)],
+            model_name="kling-v1",
+            duration="5",
+            mode="std",
+            aspect_ratio=_RATIOS[number % 3],
+            camera_control=rng.choice(_MOVES),
+        )
+    model = rng.choice(("kling-v1-6", "kling-v2-5-turbo", "kling-v2-6", "kling-v3"))
     return TextToVideo(
         prompt=_PROMPTS[number % len(_PROMPTS)],
         model_name=model,
         duration=str(rng.randint(3, 15)) if model == "kling-v3" else rng.choice(("5", "10")),
         mode=rng.choice(("std", "pro")),
         aspect_ratio=_RATIOS[number % 3],
-        camera_control=rng.choice(_MOVES) if moves else None,
     )
 
 
@@ -214,10 +223,10 @@ def closing_words(tally: Tally, figures: Figures, *, elapsed_s: float, out: Path
         f"    to ask how they stand                 {made:>6,}   {loop:>6,}   {loop / max(1, made):.1f} times as many",
         f"    to download clips                     {figures.downloads:>6,}   {figures.downloads:>6,}",
         "",
-        f"  The loop asks about each of these tasks every {LOOP_EVERY_S:g} s of its own running time, plus once.",
-        "  With 1,000 tasks, or real ones of minutes, the difference grows: a question here is for all tasks of a kind.",
+        f"  The loop asks about each task every {LOOP_EVERY_S:g} s of its running time, plus once.",
+        "  Here one question is for all tasks of a kind: the difference grows with them.",
         "",
         f"  Look at one:      {out}/01-text2video-*.mp4",
-        "  Your own, here:   kling emulator      and in another terminal the line that it prints",
-        '  With an account:  KLING_API_KEY=... kling generate "A fox crosses a frozen lake at dawn."',
+        "  Your own, here:   kling emulator",
+        '  With an account:  KLING_API_KEY=... kling generate "A fox on a frozen lake"',
     ]

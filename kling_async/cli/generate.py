@@ -9,8 +9,8 @@ from pathlib import Path
 
 from .connect import Connection, make_folder
 from .crew import Crew, Done
-from .exits import Exit
-from .inputs import Entry
+from .exits import Exit, Fail
+from .inputs import Entry, first_advice
 from .interrupt import Interrupt, run
 from .progress import Progress
 from .report import end, fields_of, told
@@ -21,17 +21,21 @@ def generate(talk: Talk, connection: Connection, request: object, *, out: Path |
     """Make one clip; its URL, or with `out` its file, goes to stdout.
 
     Raises:
-        Fail: no credentials, or a folder that cannot be written.
+        Fail: no credentials, a folder that cannot be written, or advice that is taken strictly.
         KlingError: the credentials or the host cannot be right.
     """
-    folder = None if out is None else make_folder(out)
     session = connection.session(timeout_s=timeout_s)
+    advice = first_advice(request, session.host) if connection.strict else None
+    if advice is not None:
+        raise Fail(f"{advice} (--strict). Nothing was sent.")
+    folder = None if out is None else make_folder(out)
     entry = Entry(label="", line=1, request=request)
 
     async def action(interrupt: Interrupt) -> Exit:
         async with session:
             crew = Crew(session, interrupt, total=1, out=folder, on_done=lambda done: _say(talk, done))
             progress = Progress(talk, session, crew.tally, word="done")
+            interrupt.when_signalled(progress.leave)
             async with progress.shown():
                 await crew.work([entry])
             interrupted = interrupt.is_asked and not crew.tally.fine
@@ -48,6 +52,6 @@ def _say(talk: Talk, done: Done) -> None:
         for line in done.files or (done.result.urls if done.result is not None else ()):
             talk.data(str(line))
     if error is not None and not done.is_open and done.is_sent:
-        talk.tell(f"Error: {told(error)}", "red")
+        talk.tell(f"Error, {told(error)}", "red")
         if done.result is not None:
             talk.tell(f"The clip itself was made: {done.result.url}")

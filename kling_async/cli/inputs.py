@@ -18,7 +18,8 @@ from typing import Any, BinaryIO, Literal
 
 import attrs
 
-from ..endpoints import Endpoint, find_endpoint, from_mapping
+from ..dialects import Host
+from ..endpoints import find_endpoint, from_mapping
 from ..endpoints.media import encode_picture
 from ..errors import InvalidRequest, KlingError, clean_text
 from .exits import Fail
@@ -116,7 +117,7 @@ def _local(name: str, value: str, base: Path) -> Path | None:
     """Give the file that a text names, or None where the text is a URL or Base64."""
     if value.startswith(("http://", "https://", "data:")) or len(value) > _LONGEST_PATH:
         return None
-    path = base / Path(value).expanduser()
+    path = base / value
     try:
         found = path.is_file()
     except (OSError, ValueError):
@@ -178,13 +179,15 @@ class Input:
     def __init__(self, source: str) -> None:
         if source.lower().endswith(".csv"):
             raise Fail(f"{source}: CSV is not read in this release; write JSON Lines, or one prompt per line")
-        self.name = "stdin" if source == "-" else source
-        self.base = Path() if source == "-" else Path(source).parent
+        self.name: str = "stdin" if source == "-" else source
+        self.base: Path = Path() if source == "-" else Path(source).parent
         try:
             self._file = _spooled_stdin() if source == "-" else _opened(Path(source))
         except OSError as error:
             raise Fail(f"{source} cannot be read: {error.strerror}") from None
         try:
+            self.kind: str
+            self.count: int
             self.kind, self.count = self._survey()
         except BaseException:
             self.close()
@@ -261,20 +264,18 @@ class Input:
 
     def _object(self, number: int, text: str) -> dict[str, object]:
         try:
-            value = _strict_json(text)
+            value: dict[str, object] = _strict_json(text)  # what begins with { is an object, or no JSON
         except ValueError as error:
             raise self._bad(number, f"is not JSON: {error}") from None
-        if not isinstance(value, dict):
-            raise self._bad(number, "is not a JSON object")
         return value
 
     def _bad(self, number: int, told: str) -> Fail:
         return Fail(f"{self.name}, line {number}: {told}. Nothing was sent.")
 
 
-def endpoint_of(entry: Entry) -> Endpoint:
-    """Give the registry's row for an entry's request."""
-    return find_endpoint(entry.request)
+def first_advice(request: Any, host: Host) -> str | None:
+    """Tell the first thing that is likely wrong with a request on this host: what --strict refuses."""
+    return next(iter(find_endpoint(request).advice(request, host)), None)
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -25,6 +25,7 @@ class Interrupt:
     def __init__(self) -> None:
         self._asked = asyncio.Event()
         self._signals = 0
+        self._on_signal: Callable[[], None] | None = None
 
     @property
     def is_asked(self) -> bool:
@@ -34,6 +35,10 @@ class Interrupt:
     def ask(self) -> None:
         """Ask for an orderly end, for another reason than a signal."""
         self._asked.set()
+
+    def when_signalled(self, callback: Callable[[], None]) -> None:
+        """Call back at once when the first signal comes, to tell the user."""
+        self._on_signal = callback
 
     async def wait(self) -> None:
         """Wait until an orderly end is asked for."""
@@ -46,6 +51,8 @@ class Interrupt:
             sys.stderr.flush()
             os._exit(Exit.INTERRUPTED)  # at once: no cleaning up that could hang
         self._asked.set()
+        if self._on_signal is not None:
+            self._on_signal()
 
     @contextmanager
     def listening(self) -> Iterator[None]:

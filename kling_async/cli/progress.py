@@ -127,7 +127,7 @@ class Progress:
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
         """Show it while the block runs."""
-        if self._talk.is_quiet:
+        if not self._talk.has_progress:
             yield
             return
         ticking = asyncio.create_task(self._tick_live() if self._talk.is_terminal else self._tick_lines())
@@ -137,6 +137,11 @@ class Progress:
             ticking.cancel()
             await asyncio.wait({ticking})
             self.hide()
+
+    def leave(self) -> None:
+        """Tell that the signal was taken; from here on the terminal is left as it was found."""
+        self.hide()
+        self._talk.say("Stopping: nothing more is sent. Ctrl-C again leaves at once.")
 
     def hide(self) -> None:
         """Take the display off the terminal, cursor restored."""

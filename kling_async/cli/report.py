@@ -33,21 +33,20 @@ def fields_of(done: Done) -> Mapping[str, object]:
     }
 
 
-def told(error: KlingError, *, task_id: str | None = None) -> str:
-    """Tell an error as one sentence with what it cost and, where there is a task, its id."""
-    task_id = task_id or error.task_id
-    told_task = f" (task {task_id})" if task_id else ""
-    return f"{PAID[error.paid]}: {error}{told_task}"
+def told(error: KlingError) -> str:
+    """Tell what an error cost, its task where there is one, and its words."""
+    task = f", task {error.task_id}" if error.task_id else ""
+    return f"{PAID[error.paid]}{task}: {error}"
 
 
 def summarise(talk: Talk, tally: Tally, *, elapsed_s: float, word: str, place: str) -> None:
     """Tell what became of all jobs; failures one by one, up to a number."""
-    parts = [f"{tally.fine:,} {word}"]
+    parts = [f"{tally.fine:,} {word}{place if tally.fine else ''}"]
     for number, name in ((len(tally.bad), "failed"), (tally.unsent, "not sent"), (len(tally.open), "still open")):
         if number:
             parts.append(f"{number:,} {name}")
     style = "green" if tally.fine == tally.total else "yellow" if tally.fine else "red"
-    talk.say(f"{counted(tally.total, 'job')} in {clock(elapsed_s)}: {', '.join(parts)}{place}", f"bold {style}")
+    talk.say(f"{counted(tally.total, 'job')} in {clock(elapsed_s)}: {', '.join(parts)}", f"bold {style}")
     if talk.as_json:
         return
     ordered = sorted(tally.bad, key=lambda done: done.entry.line)
@@ -68,11 +67,11 @@ def tell_open(talk: Talk, crew: Crew) -> None:
         assert job is not None
         assert error is not None
         task = f"task {job.task_id}" if job.task_id else "no task known"
-        talk.tell(f"  job {job.id}  {task}  {job.endpoint}  {job.status}  {PAID[error.paid]}")
+        talk.tell(f"  job {job.id}  {task}  {job.endpoint}  {job.status}  {PAID[error.paid]}", whole=True)
     followed = next((done.job for done in tally.open if done.job is not None and done.job.task_id), None)
     if followed is not None:
         talk.tell("To go on with one, in Python:")
-        talk.tell(f'  result = await session.attach("{followed.task_id}", "{followed.endpoint}")')
+        talk.tell(f'  result = await session.attach("{followed.task_id}", "{followed.endpoint}")', whole=True)
         talk.tell('  await session.download(result, "clips/")')
     if any(done.job is not None and done.job.task_id is None for done in tally.open):
         talk.tell(

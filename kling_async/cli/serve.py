@@ -45,12 +45,17 @@ def client_url(emulator: Emulator) -> str:
 
 
 def _tell(talk: Talk, emulator: Emulator) -> None:
-    talk.say(f"An emulator of the Kling API ({emulator.dialect}) listens there. Nothing is billed, nothing is kept.")
+    talk.say(f"There listens an emulator of the Kling API ({emulator.dialect}). Nothing is billed or kept.")
     talk.say(f"  API key                {emulator.api_key}")
     talk.say(f"  or access, secret key  {emulator.access_key}, {emulator.secret_key}")
-    talk.say(f"  what it did            {emulator.url}/_emulator/tasks and /_emulator/requests")
+    talk.say(f"  what it did            {emulator.url}/_emulator/tasks")
+    talk.say(f"                         {emulator.url}/_emulator/requests")
     talk.say("Try it in another terminal:")
-    talk.say(f'  KLING_API_KEY={emulator.api_key} KLING_BASE_URL={client_url(emulator)} kling generate "hello"', "bold")
+    talk.say(
+        f'  KLING_API_KEY={emulator.api_key} KLING_BASE_URL={client_url(emulator)} kling generate "hello"',
+        "bold",
+        whole=True,
+    )
     talk.say("Ctrl-C stops it.")
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.text import Text
 
-from ..errors import RequestWarning, TransportError, clean_text
+from ..errors import BadEnvelope, RequestWarning, TransportError, clean_text
 
 _LONGEST = 600
 _MOST_WARNINGS = 10
@@ -29,30 +29,35 @@ class Talk:
     """What a command says, and where.
 
     Args:
-        quiet: only errors, what was paid for, and data.
-        as_json: data are JSON objects, and there is no progress.
+        quiet: only errors, what was paid for, and data; no progress.
+        as_json: data are JSON objects; no progress.
     """
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.is_quiet = quiet or as_json
+        self.is_quiet = quiet
         self.is_live = False  # set while a display occupies the terminal that stderr is
-        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self.console: Console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether progress is wanted."""
+        return not (self.is_quiet or self.as_json)
 
     @property
     def is_terminal(self) -> bool:
         """Whether people watch a terminal that can redraw lines."""
         return self.console.is_terminal and not self.console.is_dumb_terminal
 
-    def say(self, words: str, style: str = "") -> None:
-        """Tell people something they can do without; not with --quiet or --json."""
+    def say(self, words: str, style: str = "", *, whole: bool = False) -> None:
+        """Tell people something they can do without; not with --quiet."""
         if not self.is_quiet:
-            self.tell(words, style)
+            self.tell(words, style, whole=whole)
 
-    def tell(self, words: str, style: str = "") -> None:
-        """Tell people something they must know."""
+    def tell(self, words: str, style: str = "", *, whole: bool = False) -> None:
+        """Tell people something they must know; a `whole` line is to be copied, so it gets no line breaks of ours."""
         text = self.plain("\n".join(clean_text(line, _LONGEST) for line in words.split("\n")))
-        self.console.print(Text(text, style=style), soft_wrap=True)
+        self.console.print(Text(text, style=style), soft_wrap=whole or not self.is_terminal)
 
     def plain(self, words: str) -> str:
         """Spell words so that the terminal's encoding has them."""
@@ -120,7 +125,7 @@ class _Troubles(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         arguments = record.args if isinstance(record.args, tuple) else ()
-        trouble = next((argument for argument in arguments if isinstance(argument, TransportError)), None)
+        trouble = next((argument for argument in arguments if _is_trouble(argument)), None)
         if record.levelno < logging.WARNING and trouble is None:
             return
         kind = record.msg if trouble is None else str(trouble)
@@ -129,6 +134,13 @@ class _Troubles(logging.Handler):
             self._said[kind] = now
             words = record.getMessage() if record.levelno >= logging.WARNING else f"{trouble}; trying again"
             self._talk.say(words[:1].upper() + words[1:], "yellow")
+
+
+def _is_trouble(argument: object) -> bool:
+    """Tell passing trouble from the pages with which a host says that it lacks a form of query."""
+    if isinstance(argument, BadEnvelope):
+        return argument.http_status is None or argument.http_status >= 500
+    return isinstance(argument, TransportError)
 
 
 def drop_stdout() -> None:

@@ -51,14 +51,17 @@ class Request(Protocol):
     @property
     def external_task_id(self) -> str | None:
         """The caller's own id, also the job's."""
+        ...
 
     @property
     def callback_url(self) -> str | None:
         """Where the service reports changes."""
+        ...
 
     @property
     def extra(self) -> Mapping[str, object]:
         """Further fields of the body."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -287,7 +290,9 @@ def from_mapping(kind: type[_N], value: Mapping[str, object]) -> _N:
 def _nearest(name: str, known: Iterable[str]) -> list[str]:
     # "model" is model_name, not mode: the service itself takes the former for it and ignores it.
     longer = [field for field in known if field.startswith(f"{name}_")]
-    return longer or difflib.get_close_matches(name, known, n=1)
+    shorter = [field for field in known if name.startswith(f"{field}_")]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return longer or close or shorter or difflib.get_close_matches(name, known, n=1)
 
 
 # --- bodies --------------------------------------------------------------------------------------------------------

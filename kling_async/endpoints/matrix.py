@@ -154,7 +154,8 @@ def advise_model(request: Any) -> Iterator[str]:
         yield 'kling-v1-5 has camera control only with type="simple"'
     if name == "kling-v2-6" and tail and request.sound == "on":
         yield "kling-v2-6 has a last frame only without sound"
-    if name == "kling-video-o1" and length is not None and length not in _5_10 and not _has_references(request):
+    short = length in model.seconds and length not in _5_10
+    if name == "kling-video-o1" and short and not _has_references(request):
         yield "kling-video-o1 makes clips of 5 or 10 seconds from words or a first frame"
 
 

@@ -65,7 +65,8 @@ class CameraConfig:
     def __attrs_post_init__(self) -> None:
         used = [axis for axis in _AXES if getattr(self, axis) != 0]
         if len(used) != 1:
-            raise InvalidRequest("config", ", ".join(used) or None, "exactly one axis must differ from 0")
+            blamed = used[-1] if used else _AXES[0]
+            raise InvalidRequest(blamed, getattr(self, blamed), "exactly one axis must differ from 0")
 
 
 @attrs.frozen(kw_only=True)

@@ -57,7 +57,7 @@ async def test_no_fault_shows_a_secret(dialect: str, pair: bool, caplog: pytest.
 
 async def one_job(emulator: Emulator, *, pair: bool) -> None:
     """Submit, ask, be cancelled, and look at every error."""
-    credentials = {"access_key": PAIR[0], "secret_key": PAIR[1]} if pair else {}
+    credentials: dict[str, Any] = {"access_key": PAIR[0], "secret_key": PAIR[1]} if pair else {}
     policy = Policy(settle_s=2.0, unreachable_s=5.0, task_limit_s=30.0, grace_s=1.0)
     async with client(emulator, policy=policy, **credentials) as kling:
         job = await kling.submit(clip())
@@ -70,9 +70,9 @@ async def one_job(emulator: Emulator, *, pair: bool) -> None:
                 await work
             except (KlingError, asyncio.CancelledError) as error:
                 errors.append(error)
-        for error in errors:
-            assert_hidden(shown(error, kling), repr(error))
-            assert_hidden(repr(pickle.dumps(error)), "pickle")
+        for caught in errors:
+            assert_hidden(shown(caught, kling), repr(caught))
+            assert_hidden(repr(pickle.dumps(caught)), "pickle")
 
 
 async def _wait(job: Any) -> Any:

@@ -1,0 +1,242 @@
+"""slots.py: the gate of one model and pack, by tables and against a model of the service."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from kling_async.slots import Gate
+
+NOW = 1000.0
+
+
+def admitted(gate: Gate, most: int = 1000, slots: int = 1) -> int:
+    """How many go at once."""
+    count = 0
+    while count < most and gate.admits(slots, NOW):
+        gate.sent(slots)
+        count += 1
+    return count
+
+
+def test_an_unknown_limit_is_found_in_steps_and_not_by_a_thousand_at_once() -> None:
+    gate = Gate()
+    assert admitted(gate) == 4
+    for _ in range(4):
+        gate.taken(1)
+    assert admitted(gate) == 8
+    for _ in range(8):
+        gate.taken(1)
+    assert admitted(gate) == 16
+    assert (gate.running, gate.sending, gate.limit) == (12, 16, None)
+
+
+def test_a_first_request_of_many_slots_goes_alone() -> None:
+    gate = Gate()
+    assert admitted(gate, slots=9) == 1
+    gate.taken(9)
+    assert gate.admits(9, NOW)
+
+
+def test_full_closes_and_one_goes_per_end() -> None:
+    gate = Gate()
+    for _ in range(5):
+        gate.sent(1)
+    for _ in range(4):
+        gate.taken(1)
+    gate.full(1, NOW, 3.0)
+    assert gate.limit == 4
+    assert admitted(gate) == 0
+    for _ in range(3):
+        gate.released_by_end(1)
+        assert admitted(gate) == 1
+        gate.taken(1)
+        assert admitted(gate) == 0
+    assert gate.shut_until == 0.0
+    assert gate.refused_since is None
+
+
+def test_two_full_turns_without_a_refusal_try_one_more() -> None:
+    gate = Gate(limit=2)
+    for _ in range(2):
+        assert admitted(gate) == 2
+        gate.taken(1)
+        gate.taken(1)
+        gate.released_by_end(1)
+        gate.released_by_end(1)
+    assert gate.limit == 3
+    assert gate.released == 0
+    assert admitted(gate) == 3
+    gate.taken(1)
+    gate.taken(1)
+    gate.full(1, NOW, 3.0)
+    assert gate.limit == 2
+
+
+def test_a_late_acceptance_lifts_a_limit_that_was_set_too_low() -> None:
+    gate = Gate()
+    for _ in range(4):
+        gate.sent(1)
+    gate.taken(1)
+    gate.full(1, NOW, 0.0)
+    assert gate.limit == 1
+    gate.taken(1)
+    gate.taken(1)
+    assert gate.limit == 3
+
+
+def test_with_nothing_of_ours_running_one_waits_for_the_clock() -> None:
+    gate = Gate()
+    for at in (NOW, NOW + 5.0):
+        gate.sent(1)
+        gate.full(1, at, 5.0)
+        assert gate.refused_since == NOW
+        assert not gate.admits(1, at + 4.999)
+        assert gate.admits(1, at + 5.0)
+    gate.sent(1)
+    assert not gate.admits(1, NOW + 10.0)
+    gate.taken(1)
+    assert (gate.shut_until, gate.refused_since) == (0.0, None)
+
+
+def test_with_something_of_ours_running_the_end_is_waited_for_and_not_the_clock() -> None:
+    gate = Gate()
+    gate.sent(1)
+    gate.taken(1)
+    gate.sent(1)
+    gate.full(1, NOW, 5.0)
+    assert (gate.shut_until, gate.refused_since) == (0.0, None)
+    assert not gate.admits(1, NOW + 1e6)
+    gate.released_by_end(1)
+    assert gate.admits(1, NOW)
+
+
+def test_case_31_a_request_larger_than_the_limit_goes_alone_so_that_the_service_decides() -> None:
+    """Section 20, case 31: a request of n slots, with n beyond the limit."""
+    gate = Gate(limit=3)
+    assert gate.admits(9, NOW)
+    gate.sent(1)
+    assert not gate.admits(9, NOW)
+    assert not gate.admits(3, NOW)
+    assert gate.admits(2, NOW)
+
+
+def test_a_refusal_that_says_nothing_about_slots_gives_them_back() -> None:
+    gate = Gate(limit=1)
+    gate.sent(1)
+    assert not gate.admits(1, NOW)
+    gate.returned(1)
+    assert gate.admits(1, NOW)
+    assert (gate.running, gate.sending, gate.limit) == (0, 0, 1)
+
+
+class Pack(RuleBasedStateMachine):
+    """A pack of `most` slots, some taken by other programs, behind one gate with many waiters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Gate()
+        self.most = 1
+        self.foreign = 0
+        self.sent: list[int] = []
+        self.running: list[int] = []
+        self.now = 0.0
+        self.refused_with_some_running = False
+
+    @initialize(most=st.integers(1, 12))
+    def make(self, most: int) -> None:
+        self.most = most
+
+    @rule(slots=st.integers(1, 3))
+    def send(self, slots: int) -> None:
+        before = sum(self.running) + sum(self.sent)
+        if self.gate.admits(slots, self.now):
+            if self.gate.limit is not None:
+                assert before == 0 or before + slots <= self.gate.limit
+            assert self.now >= self.gate.shut_until
+            self.gate.sent(slots)
+            self.sent.append(slots)
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), odd=st.sampled_from(["", "", "", "rejected"]))
+    def answer(self, data: st.DataObject, odd: str) -> None:
+        slots = self.sent.pop(data.draw(st.integers(0, len(self.sent) - 1)))
+        if odd:
+            self.gate.returned(slots)
+        elif sum(self.running) + self.foreign + slots <= self.most:
+            self.gate.taken(slots)
+            self.running.append(slots)
+            assert self.gate.shut_until == 0.0
+        else:
+            self.gate.full(slots, self.now, 2.0)
+            assert self.gate.limit == max(sum(self.running), 1)
+            if self.running:
+                assert not self.gate.admits(1, self.now + 1e9), "full: closed until a task ends"
+            else:
+                assert not self.gate.admits(1, self.now), "full and nothing of ours: closed until the delay is over"
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        slots = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        self.gate.released_by_end(slots)
+
+    @rule(foreign=st.integers(0, 12))
+    def others(self, foreign: int) -> None:
+        self.foreign = foreign
+
+    @rule(seconds=st.floats(0.1, 10))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @invariant()
+    def counts_are_right_and_never_negative(self) -> None:
+        assert self.gate.running == sum(self.running)
+        assert self.gate.sending == sum(self.sent)
+        assert self.gate.released >= 0
+        assert self.gate.limit is None or self.gate.limit >= max(1, self.gate.running)
+
+    @invariant()
+    def somebody_may_always_go_when_all_is_quiet(self) -> None:
+        if not self.running and not self.sent:
+            assert self.gate.admits(1, max(self.now, self.gate.shut_until))
+
+
+Pack.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
+TestPack: Any = Pack.TestCase
+
+
+@given(st.integers(1, 30), st.integers(0, 30))
+def test_a_pack_that_is_free_again_is_found_again(most: int, foreign: int) -> None:
+    """After a refusal while others used the account the limit recovers to what the pack has."""
+    gate = Gate()
+    gate.sent(1)
+    gate.full(1, 0.0, 1.0)
+    running, now, refusals = 0, 2.0, 0
+    for turn in range(4 * most * most + 40):
+        free = most - (foreign if turn < 5 else 0)
+        while gate.admits(1, now):
+            gate.sent(1)
+            if running < free:
+                gate.taken(1)
+                running += 1
+            else:
+                gate.full(1, now, 1.0)
+                refusals += 1
+                now += 0.5
+        if running == most:
+            break
+        if running:
+            gate.released_by_end(1)
+            running -= 1
+        now += 1.0
+    assert running == most
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_its_repr_tells_its_state(slots: int) -> None:
+    gate = Gate()
+    gate.sent(slots)
+    assert f"sending={slots}" in repr(gate)
