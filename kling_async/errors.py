@@ -460,11 +460,11 @@ def _by_status(http_status: int) -> type[ServiceError]:
 
 
 def is_missing(error: ServiceError) -> bool:
-    """Tell whether the refusal of a query means "no such task": 1203, a gateway's word, or 1201 or no code with words.
+    """Tell whether the refusal of a query means "no such task": 1203, a gateway's word, a bare 404, or 1201 with words.
 
     Source: service reference, "Query Task"; new-api source.
     """
-    if error.code in {"task_not_exist", 1203}:
+    if error.code in {"task_not_exist", 1203} or (error.code is None and error.http_status == 404):
         return True
     if error.code in {1201, None} or isinstance(error.code, str):
         return any(words in error.message.lower() for words in _MISSING)

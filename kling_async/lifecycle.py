@@ -213,9 +213,7 @@ def judge_search(search: Search, *, can_find: bool | None, now: float, policy: P
     age_s = now - search.sent_at
     if age_s < policy.settle_s or search.looks < len(_LOOKS_S):
         return Look()
-    if can_find and not search.exists:
-        if search.absent < _READS_BEFORE_RESEND:
-            return Look()
+    if can_find and not search.exists and search.absent >= _READS_BEFORE_RESEND:
         return Resend() if search.resent < _RESENDS else GiveUp()
     # A host that answered none of the looks (an outage) deserves patience; one that answered has had its chance.
     patient = can_find is not False and age_s < _WINDOWS_BEFORE_GIVING_UP * policy.settle_s

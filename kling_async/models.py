@@ -5,15 +5,16 @@ Stage: words. After: errors. Used by every stage from the wire to the front.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
-from .errors import KlingError
+from .errors import ConfigError, KlingError
 
 
 class Status(StrEnum):
@@ -187,6 +188,21 @@ class Failed:
 Outcome = Succeeded | Failed
 
 
+def _above_zero(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ConfigError(f"{field.name}={value!r} must be a number above 0")
+
+
+def _from(low: float, high: float = math.inf) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+        good = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        if not good or value == math.inf:
+            bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+            raise ConfigError(f"{field.name}={value!r} must be a number, {bounds}")
+
+    return check
+
+
 @attrs.frozen(kw_only=True)
 class Policy:
     """How patient the session is; every field has a default that needs no thought.
@@ -210,20 +226,20 @@ class Policy:
         max_submissions: submissions in flight at once.
     """
 
-    settle_s: float = 60.0
-    task_limit_s: float = 7200.0
-    unreachable_s: float = 300.0
-    slots_wait_s: float = 3600.0
-    grace_s: float = 10.0
-    sweep_s: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
-    late_s: float = attrs.field(default=15.0, validator=attrs.validators.gt(0))
-    ceiling_s: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
-    jitter: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0), attrs.validators.le(0.5)])
-    queries_per_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
-    batch_size: int = attrs.field(default=20, validator=attrs.validators.gt(0))
-    page_size: int = attrs.field(default=500, validator=[attrs.validators.gt(0), attrs.validators.le(500)])
-    max_queries: int = attrs.field(default=6, validator=attrs.validators.gt(0))
-    max_submissions: int = attrs.field(default=50, validator=attrs.validators.gt(0))
+    settle_s: float = attrs.field(default=60.0, validator=_above_zero)
+    task_limit_s: float = attrs.field(default=7200.0, validator=_above_zero)
+    unreachable_s: float = attrs.field(default=300.0, validator=_above_zero)
+    slots_wait_s: float = attrs.field(default=3600.0, validator=_above_zero)
+    grace_s: float = attrs.field(default=10.0, validator=_from(0))
+    sweep_s: float = attrs.field(default=5.0, validator=_above_zero)
+    late_s: float = attrs.field(default=15.0, validator=_above_zero)
+    ceiling_s: float = attrs.field(default=60.0, validator=_above_zero)
+    jitter: float = attrs.field(default=0.1, validator=_from(0, 0.5))
+    queries_per_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(_above_zero))
+    batch_size: int = attrs.field(default=20, validator=_from(1))
+    page_size: int = attrs.field(default=500, validator=_from(1, 500))
+    max_queries: int = attrs.field(default=6, validator=_from(1))
+    max_submissions: int = attrs.field(default=50, validator=_from(1))
 
 
 @attrs.frozen(kw_only=True)

@@ -20,6 +20,7 @@ from .errors import BadEnvelope, ConnectFailed, KlingError, ServerFault, Service
 from .models import Policy
 from .retry import Backoff
 from .sweep import (
+    MISSES_BEFORE_SINGLE,
     Batch,
     Endings,
     Form,
@@ -215,7 +216,13 @@ class Poller:
 
     async def _walk(self, first: ListPage, sweep: _Sweep) -> None:
         """Read a list until everything wanted was seen, it ends, or single queries are cheaper."""
-        asked = [watch for watch in sweep.watches.values() if watch.endpoint == first.endpoint and watch.misses < 2]
+        asked = [
+            watch
+            for watch in sweep.watches.values()
+            if watch.endpoint == first.endpoint
+            and watch.misses < MISSES_BEFORE_SINGLE
+            and (first.external_ids if watch.external else first.task_ids)
+        ]
         seen: set[str] = set()
         found = 0
         page: ListPage | None = first
@@ -231,10 +238,11 @@ class Poller:
             seen |= self._hand_on(envelope.rows, Form.LIST)
             found = sum(watch.id in seen for watch in asked)
             position = (page.index - 1) * page.size + rows
-            page = next_page(page, rows, len(asked) - found, self.policy)
+            page = next_page(page, rows, len(asked) - found)
         self.reach.answered(first.endpoint, Form.LIST, found=found, now=self.clock())
         self.reach.walked(first.endpoint, position)
-        self._close_watches(asked, seen, Form.LIST, definitive=rows < first.size)
+        # Never definitive: a short page may be a host's own bound on its size, and not the end of its list.
+        self._close_watches(asked, seen, Form.LIST, definitive=False)
 
     def _hand_on(self, rows: Iterable[JsonObject], form: Form) -> set[str]:
         """Give every row to the listener; return the ids, of both kinds, that were in it."""
@@ -290,7 +298,7 @@ class Poller:
                 return
             if form is Form.BATCH:
                 for watch in asked:  # one bad id must not fail the others: they are asked about singly
-                    watch.misses = max(watch.misses, 2)
+                    watch.misses = max(watch.misses, MISSES_BEFORE_SINGLE)
         if isinstance(error, BadEnvelope) and form is Form.BATCH:
             for watch in asked:
                 watch.misses += 1

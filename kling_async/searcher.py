@@ -124,9 +124,12 @@ class Searcher:
     # --- proofs ----------------------------------------------------------------------------------------------------
 
     def offer_proof(self, track: Track, task_id: str) -> None:
-        """Take a job that surely has a task, if this endpoint has not shown yet that it finds by external id."""
+        """Take a job that surely has a task, if this endpoint has not shown yet that it finds by external id.
+
+        A list that tells external ids is not enough: only a question for one id can say that it is absent.
+        """
         endpoint = track.job.endpoint
-        if endpoint not in self._proofs and self.poller.reach.can_find_external(endpoint) is None:
+        if endpoint not in self._proofs and self.poller.reach.of(endpoint, Form.SINGLE).finds_external is None:
             due_at = self.clock() + _PROOF_DELAYS_S[0]
             self._proofs[endpoint] = Proof(endpoint, track.job.id, task_id, due_at)
 
@@ -138,7 +141,7 @@ class Searcher:
         """Take out the proofs to be tried now."""
         due = []
         for endpoint, proof in list(self._proofs.items()):
-            if self.poller.reach.can_find_external(endpoint):
+            if self.poller.reach.of(endpoint, Form.SINGLE).finds_external:
                 del self._proofs[endpoint]  # shown by an answer that came meanwhile
             elif proof.due_at <= now:
                 del self._proofs[endpoint]

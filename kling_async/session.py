@@ -198,7 +198,8 @@ class KlingSession:
         endpoint = find_endpoint(request)
         _check_timeout(timeout)
         named = self._name_of(request, job_id)
-        callback_url = callback_url or request.callback_url or self._callback
+        own_callback = request.callback_url or request.extra.get("callback_url")
+        callback_url = callback_url or (None if own_callback else self._callback)
         first = self._named.get(named) if named is not None else None
         if first is not None:
             if first.request != request:

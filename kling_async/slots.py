@@ -58,9 +58,12 @@ class Gate:
         self.sending -= slots
         self.running += slots
         self.accepted += slots
-        self.shut_until, self.refused_since = 0.0, None
-        if self.limit is not None:
+        if self.refused_since is not None:
+            # Others held the slots and have let go: what was learned meanwhile was about them.
+            self.limit, self.accepted = None, slots
+        elif self.limit is not None:
             self.limit = max(self.limit, self.running)
+        self.shut_until, self.refused_since = 0.0, None
 
     def returned(self, slots: int) -> None:
         """It was not accepted, for a reason that says nothing about slots."""

@@ -50,11 +50,16 @@ class Batch:
 
 @attrs.frozen
 class ListPage:
-    """One page of an endpoint's own list; `index` counts from 1."""
+    """One page of an endpoint's own list; `index` counts from 1.
+
+    `task_ids` and `external_ids` tell which rows it is asked for: those known by their task id, or by ours.
+    """
 
     endpoint: str
     index: int
     size: int
+    task_ids: bool = True
+    external_ids: bool = False
 
 
 Query = Single | Batch | ListPage
@@ -161,7 +166,7 @@ class Reach:
 
 # --- planning ------------------------------------------------------------------------------------------------------
 
-_MISSES_BEFORE_SINGLE = 2
+MISSES_BEFORE_SINGLE = 2
 _PAGE_SIZES = (30, 100, 250, 500)  # a small page costs the host and us less while few tasks are pending
 
 
@@ -188,17 +193,20 @@ def plan(watches: Iterable[Watch], reach: Reach, policy: Policy, now: float, bud
     batched: list[Watch] = []
     listed: dict[str, list[Watch]] = defaultdict(list)
     for (endpoint, external), group in groups.items():
-        normal = [watch for watch in group if watch.misses < _MISSES_BEFORE_SINGLE]
+        normal = [watch for watch in group if watch.misses < MISSES_BEFORE_SINGLE]
         form = _cheapest(endpoint, normal, reach, policy, now, external=external)
         if form is Form.LIST:
             listed[endpoint].extend(normal)
         elif form is Form.BATCH:
             batched.extend(normal)
-        singly = group if form is Form.SINGLE else [w for w in group if w.misses >= _MISSES_BEFORE_SINGLE]
+        singly = group if form is Form.SINGLE else [w for w in group if w.misses >= MISSES_BEFORE_SINGLE]
         aged.extend((watch.asked_at, Single(endpoint, watch.id, watch.external)) for watch in singly)
     for endpoint, group in listed.items():
         oldest = min(watch.asked_at for watch in group)
-        aged.append((oldest, _first_page(endpoint, max(2 * len(group), reach.rows(endpoint)), policy)))
+        rows = max(2 * len(group), reach.rows(endpoint))  # finished tasks stand between pending ones
+        kinds = {watch.external for watch in group}
+        page = ListPage(endpoint, 1, _page_size(rows, policy), task_ids=False in kinds, external_ids=True in kinds)
+        aged.append((oldest, page))
     aged.extend((batch[0].asked_at, _batch_of(batch)) for batch in _batches(batched, policy.batch_size))
     aged.sort(key=lambda entry: entry[0])
     return tuple(query for _, query in aged[: max(0, budget)])
@@ -222,20 +230,18 @@ def _cheapest(
     return Form.SINGLE
 
 
-def _first_page(endpoint: str, rows: int, policy: Policy) -> ListPage:
+def _page_size(rows: int, policy: Policy) -> int:
     # One small page where that will hold them all; full pages otherwise, since each costs a query whatever its size.
-    fitting = next((size for size in _PAGE_SIZES if size >= rows), policy.page_size)
-    return ListPage(endpoint, 1, min(fitting, policy.page_size))
+    return min(next((size for size in _PAGE_SIZES if size >= rows), policy.page_size), policy.page_size)
 
 
-def next_page(page: ListPage, rows: int, wanted: int, policy: Policy) -> ListPage | None:
+def next_page(page: ListPage, rows: int, wanted: int) -> ListPage | None:
     """Choose whether a list is read on.
 
     Args:
         page: the page just read.
         rows: how many rows it held.
         wanted: how many watches of this endpoint are still unseen.
-        policy: for the size of a page.
 
     Returns:
         The next page, or None: all were seen, the list ended, or single queries are cheaper than searching on.

@@ -388,9 +388,14 @@ def _entries(layer: JsonObject, yields: AssetKind) -> Iterator[tuple[AssetKind, 
                     yield kind, entry
 
 
+_SIDE_FIELDS = frozenset({"id", "type", "voice_id"})
+
+
 def _assets_of(entry: JsonObject, kind: AssetKind) -> Iterator[Asset]:
+    # A file that was paid for is worth more than its id: an id of a wrong type is left out, a URL of one is refused.
+    usable = {name: value for name, value in entry.items() if name not in _SIDE_FIELDS or isinstance(value, str)}
     try:
-        output = _STRICT.structure(entry, _Output)
+        output = _STRICT.structure(usable, _Output)
     except (TypeError, ValueError, cattrs.BaseValidationError) as error:
         raise BadEnvelope(f"an output that cannot be read: {clean_text(error, 80)}") from None
     name = output.id or output.voice_id or None

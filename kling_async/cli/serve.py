@@ -45,7 +45,7 @@ def client_url(emulator: Emulator) -> str:
 
 
 def _tell(talk: Talk, emulator: Emulator) -> None:
-    talk.say(f"There listens an emulator of the Kling API ({emulator.dialect}). Nothing is billed or kept.")
+    talk.say(f"An emulator of the Kling API ({emulator.dialect}): nothing is billed, nothing kept.")
     talk.say(f"  API key                {emulator.api_key}")
     talk.say(f"  or access, secret key  {emulator.access_key}, {emulator.secret_key}")
     talk.say(f"  what it did            {emulator.url}/_emulator/tasks")

@@ -339,7 +339,7 @@ class MemoryTransport(asyncio.Transport):
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol served."""
-        assert self._protocol is not None  # noqa: S101  (set before anybody gets this transport)
+        assert self._protocol is not None
         return self._protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:

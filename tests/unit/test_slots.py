@@ -240,3 +240,16 @@ def test_its_repr_tells_its_state(slots: int) -> None:
     gate = Gate()
     gate.sent(slots)
     assert f"sending={slots}" in repr(gate)
+
+
+def test_what_was_learned_while_others_held_the_slots_is_forgotten() -> None:
+    """Refused with nothing of ours running says nothing about our own limit, once a request goes through."""
+    gate = Gate()
+    gate.sent(1)
+    gate.full(1, now=10.0, delay_s=1.0)
+    assert (gate.limit, gate.refused_since) == (1, 10.0)
+    assert not gate.admits(1, 10.5)
+    gate.sent(1)
+    gate.taken(1)
+    assert (gate.limit, gate.refused_since, gate.running) == (None, None, 1)
+    assert gate.admits(1, 11.5)

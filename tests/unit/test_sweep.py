@@ -160,7 +160,9 @@ def test_external_ids_go_only_where_they_may_be_found() -> None:
 
 def test_a_list_answers_for_both_kinds_of_ids_at_once() -> None:
     rows = [*watches(5), *watches(5, external=True)]
-    assert planned(rows, reach_of(**LISTS)) == (ListPage(T2V, 1, 30),)
+    assert planned(rows, reach_of(**LISTS)) == (ListPage(T2V, 1, 30, task_ids=True, external_ids=True),)
+    assert planned(rows[:5], reach_of(**LISTS)) == (ListPage(T2V, 1, 30, task_ids=True, external_ids=False),)
+    assert planned(rows[5:], reach_of(**LISTS)) == (ListPage(T2V, 1, 30, task_ids=False, external_ids=True),)
 
 
 @pytest.mark.parametrize("budget", [-1, 0, 1, 3, 100])
@@ -363,7 +365,7 @@ def test_not_finding_is_forgotten_with_the_refusal() -> None:
     ],
 )
 def test_a_list_is_read_on_while_it_is_worth_it(page: ListPage, rows: int, wanted: int, index: int | None) -> None:
-    following = next_page(page, rows, wanted, USUAL)
+    following = next_page(page, rows, wanted)
     assert (following.index if following else None) == index
     if following is not None:
         assert (following.endpoint, following.size) == (page.endpoint, page.size)
@@ -378,7 +380,7 @@ def test_reading_on_ends_whatever_a_host_answers(size: int, wanted: int, seed: i
     while page is not None:
         pages += 1
         assert page.index == pages
-        page = next_page(page, size + rng.randrange(3), wanted, USUAL)
+        page = next_page(page, size + rng.randrange(3), wanted)
     assert pages <= min(1000, 2 * (2 + math.ceil(2 * wanted / size)) + 1)
 
 

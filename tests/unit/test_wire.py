@@ -549,7 +549,7 @@ def test_case_40_units_are_not_money_and_missing_is_not_zero(row: dict[str, obje
 @pytest.mark.parametrize(
     "value", [5, True, ["https://u"], {"a": 1}, "\ud800", "x" * 65_537], ids=lambda v: repr(v)[:20]
 )
-@pytest.mark.parametrize("name", ["url", "id", "watermark_url", "url_mp3", "voice_id"])
+@pytest.mark.parametrize("name", ["url", "watermark_url", "url_mp3"])
 def test_an_output_of_the_wrong_type_is_refused_and_not_coerced(name: str, value: object) -> None:
     row = {"task_id": "t", "task_result": {"videos": [{"url": "https://u", name: value}]}}
     with pytest.raises(BadEnvelope, match="an output that cannot be read"):
@@ -746,3 +746,12 @@ def test_any_row_is_an_observation_or_bad(row: dict[str, object], created: bool,
     assert news.reason.isprintable()
     assert news.raw == row
     outcome_of(news, "e", 0)
+
+
+@pytest.mark.parametrize("value", [5, True, None, ["x"], {"a": 1}], ids=repr)
+@pytest.mark.parametrize("name", ["id", "voice_id", "type"])
+def test_a_file_is_not_lost_over_an_id_of_the_wrong_type(name: str, value: object) -> None:
+    """The URL was paid for: an id that cannot be used is left out, and not made into a text."""
+    row = {"task_id": "t", "task_result": {"videos": [{"url": "https://u", name: value}]}}
+    (asset,) = decode_task(row, "video").assets
+    assert (asset.url, asset.id, asset.kind) == ("https://u", None, "video")
