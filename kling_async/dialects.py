@@ -6,7 +6,7 @@ Stage: registry and wire. After: models. A host is data; what it can do beyond t
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import attrs
@@ -137,12 +137,16 @@ def _split(base_url: str) -> tuple[URL, str]:
         raise ConfigError("base_url is not a URL") from None
 
 
+_FAMILIES: Mapping[str, Callable[[str], Host]] = {"official": official, "new-api": new_api}
+
+
 def find_host(base_url: str | Host) -> Host:
     """Resolve what a user gave as `base_url`.
 
     Args:
         base_url: "cometapi", "global", "china", a URL, or a Host. A URL with a path keeps it as the prefix; one
-            without gets "/kling", as gateways have it. The addresses of the presets are recognised.
+            without gets "/kling", as gateways have it. The addresses of the presets are recognised. "official:" or
+            "new-api:" before a URL names the family, as `official()` and `new_api()` do.
 
     Raises:
         ConfigError: not a preset and not an https URL (http is allowed on loopback only).
@@ -151,6 +155,9 @@ def find_host(base_url: str | Host) -> Host:
         return base_url
     if base_url in PRESETS:
         return PRESETS[base_url]
+    family, _, url = base_url.partition(":")
+    if family in _FAMILIES:
+        return _FAMILIES[family](url)
     origin, prefix = _split(base_url)
     known = _BY_NAME.get(origin.host)
     if known is not None and prefix in {"", known.prefix}:

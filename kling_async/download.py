@@ -190,7 +190,7 @@ class Downloader:
 
     async def _stream(self, response: aiohttp.ClientResponse, part: _Part, max_bytes: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | (0 if part.size else os.O_TRUNC) | getattr(os, "O_NOFOLLOW", 0)
-        descriptor = await asyncio.to_thread(os.open, part.path, flags, 0o600)
+        descriptor = os.open(part.path, flags, 0o600)  # not in a thread: a cancelled await could not take it back
         with os.fdopen(descriptor, "r+b" if part.size else "wb") as file:
             file.seek(part.size)
             async for chunk in response.content.iter_chunked(_CHUNK_BYTES):

@@ -191,7 +191,8 @@ class Submitter:
         if not verdict.error.retryable or now - self._unreachable_since >= self.policy.unreachable_s:
             self.owner.settle(track, Failed(Status.REJECTED, verdict.error))
             return
-        self._resume_at = max(self._resume_at, now + self._backoff.trouble())
+        if now >= self._resume_at:  # several that fail at once are one knock
+            self._resume_at = min(now + self._backoff.trouble(), self._unreachable_since + self.policy.unreachable_s)
         _log.warning("job %s not sent, trying again: %s", track.job.id, verdict.error)
         self._requeue(track)
 

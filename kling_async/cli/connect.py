@@ -11,13 +11,10 @@ from pathlib import Path
 
 import attrs
 
-from ..dialects import Host, find_host, new_api, official
-from ..errors import ConfigError
 from ..models import Policy
 from ..session import KlingSession
 from .exits import Fail
 
-_FAMILIES = {"official": official, "new-api": new_api}
 _NO_KEY = (
     "No credentials. Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) in the environment, "
     "or give --api-key-file PATH.\nNo account? `kling demo` shows everything without one."
@@ -53,7 +50,7 @@ class Connection:
             raise Fail(_NO_KEY)
         return KlingSession(
             api_key=key,
-            base_url=find_place(self.base_url),
+            base_url=self.base_url or None,
             max_running=max_running,
             timeout=timeout_s,
             strict=self.strict,
@@ -72,22 +69,6 @@ class Connection:
         if not key:
             raise Fail(f"--api-key-file {self.api_key_file} is empty")
         return key
-
-
-def find_place(base_url: str | None) -> Host | None:
-    """Resolve --base-url; None where nothing was given, and the session's default rules.
-
-    Raises:
-        ConfigError: neither a preset nor an https URL.
-    """
-    if not base_url:
-        return None
-    family, colon, url = base_url.partition(":")
-    if colon and family in _FAMILIES:
-        if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"base_url: after {family}: a URL is wanted, as {family}:https://host.example")
-        return _FAMILIES[family](url)
-    return find_host(base_url)
 
 
 def make_folder(path: Path) -> Path:

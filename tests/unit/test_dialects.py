@@ -178,3 +178,12 @@ def test_a_host_is_a_value() -> None:
     one = Host(url=URL("https://gateway.example"), prefix="/kling")
     assert one == GATEWAY
     assert len({one, GATEWAY}) == 1
+
+
+def test_a_family_can_be_named_before_the_url() -> None:
+    """What `kling emulator` prints works in the environment too."""
+    assert find_host("official:http://127.0.0.1:8123") == official("http://127.0.0.1:8123")
+    assert find_host("new-api:https://gateway.example") == new_api("https://gateway.example")
+    for wrong in ("official:", "new-api:ftp://gateway.example", "other:https://gateway.example"):
+        with pytest.raises(ConfigError):
+            find_host(wrong)
