@@ -64,7 +64,8 @@ class Scheduler:
         self.counts: Counter[Status] = Counter()
         self._open: dict[str, Track] = {}
         self._by_task: dict[str, Track] = {}
-        self._deadlines: list[tuple[float, int, Track]] = []
+        # By id and order, not by track: an entry outlives its job, and must not keep the job's request alive.
+        self._deadlines: list[tuple[float, int, str]] = []
         self._orders = count()
         self._wake = asyncio.Event()
         self._closing = False
@@ -195,7 +196,7 @@ class Scheduler:
 
     def _set_deadline(self, track: Track, moment: float) -> None:
         track.deadline = moment
-        heapq.heappush(self._deadlines, (moment, track.order, track))
+        heapq.heappush(self._deadlines, (moment, track.order, track.job.id))
 
     def _limit_time(self, track: Track) -> None:
         """Give a job without a timeout of its own the usual limit, from the moment it may cost money."""
@@ -204,9 +205,10 @@ class Scheduler:
 
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, _, track = heapq.heappop(self._deadlines)
-            job = track.job
-            if self._open.get(job.id) is track:
+            _, order, job_id = heapq.heappop(self._deadlines)
+            track = self._open.get(job_id)
+            if track is not None and track.order == order:
+                job = track.job
                 told = "it was never accepted" if job.task_id is None else "the task goes on at the service"
                 error = DeadlineExceeded(f"its time is over while {job.status}; {told}", paid=paid_so_far(job.status))
                 self.settle(track, Failed(Status.ABANDONED, error))
