@@ -1,0 +1,359 @@
+"""The shape of the package, read from its source: which module may import which, and who may touch clock and chance.
+
+A new arrow is a reviewed line of `ALLOWED`; an arrow that is gone leaves it too, so that the table tells the truth.
+"""
+
+import ast
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+import kling_async
+
+PACKAGE = Path(kling_async.__file__).parent
+
+# Module → modules of the package it imports, in reading order: nobody imports from further down.
+ALLOWED: dict[str, str] = {
+    # words
+    "_version": "",
+    "errors": "",
+    "models": "errors",
+    # registry and wire
+    "dialects": "errors models",
+    "endpoints.base": "dialects errors models",
+    "endpoints.matrix": "endpoints.base",
+    "endpoints.media": "errors",
+    "endpoints.parts": "endpoints.base errors",
+    "endpoints.video": "dialects endpoints.base endpoints.matrix endpoints.parts errors",
+    "endpoints": "endpoints.base endpoints.media endpoints.video errors",
+    "wire": "dialects errors models",
+    "auth": "errors",
+    # deciders
+    "lifecycle": "errors models",
+    "sweep": "models",
+    "slots": "",
+    # movers
+    "retry": "",
+    "transport": "_version auth dialects endpoints errors sweep wire",
+    "download": "dialects errors models",
+    # loop
+    "job": "endpoints errors lifecycle models sweep",
+    "poller": "errors models retry sweep transport wire",
+    "searcher": "errors job lifecycle models poller sweep",
+    "submitter": "endpoints errors job lifecycle models retry slots transport wire",
+    "scheduler": "errors job lifecycle models poller searcher submitter sweep transport wire",
+    # front
+    "runtime": "download errors models scheduler transport",
+    "session": "auth dialects download endpoints endpoints.base errors job models runtime sweep transport wire",
+    "": "_version dialects endpoints endpoints.parts endpoints.video errors job models session",
+    # doors; what the command's own modules import is in CLI_ALLOWED
+    "__main__": "cli.app",
+}
+
+# What the command may use of the package, besides its own modules: the public face and what it shows.
+CLI_ALLOWED = {
+    *("_version", "dialects", "download", "emulator", "errors", "job", "models", "session"),
+    *("endpoints", "endpoints.media", "endpoints.parts", "endpoints.video"),
+}
+
+# These decide and translate: the same arguments give the same answer. `now` and `rng` are arguments.
+PURE = (
+    *("errors", "models", "dialects", "wire", "auth", "lifecycle", "sweep", "slots", "endpoints"),
+    *("endpoints.base", "endpoints.matrix", "endpoints.media", "endpoints.parts", "endpoints.video"),
+)
+IMPURE_LIBRARIES = frozenset({"aiohttp", "asyncio", "secrets", "socket", "threading", "time", "uuid"})
+
+# Foreign library → modules that may import it ("x.*": every module of the folder x).
+DOORS: dict[str, tuple[str, ...]] = {
+    "aiohttp": ("transport", "download", "runtime", "session", "emulator.*", "cli.*"),
+    "backoff": ("retry",),
+    "cattrs": ("endpoints.base", "wire"),
+    "fastapi": (),
+    "opentelemetry": (),
+    "orjson": (),
+    "rich": ("cli.*",),
+    "typer": ("cli.*",),
+    "uvloop": (),
+}
+
+# Wall and process clocks: who in the library reads one itself, and why. Everybody else is given the time.
+CLOCKS: dict[str, str] = {
+    "session": "the injected default of `wall`",
+    "emulator.clock": "the injected default of `epoch`",
+}
+
+# The library's one asyncio.Task outside a TaskGroup: the scheduler's root. The command is a program of its own.
+ROOT_TASKS: dict[str, int] = {"runtime": 1}
+
+LONGEST = 400
+LONG: dict[str, str] = {
+    "errors": "one class per kind of trouble, most of it docstrings; a user looks in one place",
+    "wire": "one normaliser for all dialects, in one place (design.md 3)",
+    "session": "the public face; half of it is docstrings",
+    "emulator.virtual": "a whole event loop; its parts know each other's insides",
+}
+
+# Modules whose docstring tells their place in other words than "Stage:" or "Place:".
+WITHOUT_PLACE: dict[str, str] = {
+    "": "it is the map itself",
+    "_version": "one line",
+    "emulator.virtual": "opens with its theory",
+}
+
+
+@attrs.frozen
+class Module:
+    """One source file; `name` is relative to the package, "" for its own `__init__`."""
+
+    name: str
+    tree: ast.Module
+    lines: int
+    is_folder: bool
+
+    @property
+    def folder(self) -> str:
+        """The name that its relative imports start from."""
+        return self.name if self.is_folder else self.name.rpartition(".")[0]
+
+
+@attrs.frozen
+class Import:
+    """One imported module: of the package (name relative to it), or the top name of a foreign one."""
+
+    name: str
+    is_ours: bool
+    is_for_types: bool
+    line: int
+
+
+@functools.cache
+def modules() -> dict[str, Module]:
+    found = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        is_folder = parts[-1] == "__init__"
+        name = ".".join(parts[:-1] if is_folder else parts)
+        source = file.read_text(encoding="utf-8")
+        found[name] = Module(name, ast.parse(source), len(source.splitlines()), is_folder)
+    return found
+
+
+@functools.cache
+def imports_of(name: str) -> tuple[Import, ...]:
+    module = modules()[name]
+    types = {
+        id(inner)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+        for inner in ast.walk(node)
+    }
+    return tuple(
+        Import(target, is_ours, id(node) in types, node.lineno)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for target, is_ours in _targets(node, module)
+    )
+
+
+def _targets(node: ast.Import | ast.ImportFrom, module: Module) -> Iterator[tuple[str, bool]]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield from _absolute(alias.name)
+    elif node.level == 0:
+        for alias in node.names:
+            yield from _absolute(node.module or "", alias.name)
+    else:
+        base = module.folder.split(".") if module.folder else []
+        base = base[: len(base) - node.level + 1]
+        for alias in node.names:
+            yield _ours([*base, *(node.module or "").split(".")], alias.name), True
+
+
+def _absolute(name: str, inner: str = "") -> Iterator[tuple[str, bool]]:
+    first, *rest = name.split(".")
+    yield (_ours(rest, inner), True) if first == PACKAGE.name else (first, False)
+
+
+def _ours(parts: list[str], inner: str) -> str:
+    """The module that `from parts import inner` imports: inner itself if it is a module."""
+    name = ".".join(part for part in parts if part)
+    longer = f"{name}.{inner}".lstrip(".")
+    return longer if inner and longer in modules() else name
+
+
+def ours(name: str, *, with_types: bool = True) -> set[str]:
+    return {found.name for found in imports_of(name) if found.is_ours and (with_types or not found.is_for_types)}
+
+
+def foreign(name: str) -> set[str]:
+    return {found.name for found in imports_of(name) if not found.is_ours}
+
+
+def is_under(name: str, folder: str) -> bool:
+    return name == folder or name.startswith(f"{folder}.")
+
+
+def core() -> list[str]:
+    return [name for name in modules() if not is_under(name, "cli") and not is_under(name, "emulator")]
+
+
+def door(folder: str) -> list[str]:
+    return [name for name in modules() if is_under(name, folder)]
+
+
+# --- arrows --------------------------------------------------------------------------------------------------------
+
+
+def test_every_module_is_in_the_table() -> None:
+    assert set(core()) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_modules_import_what_the_table_says(name: str) -> None:
+    assert name in modules(), f"{name} is in the table, but not in the package"
+    allowed, actual = set(ALLOWED[name].split()), ours(name)
+    assert not actual - allowed, f"new arrows of {name!r}, to be reviewed"
+    assert not allowed - actual, f"arrows of {name!r} in the table that are gone"
+
+
+def test_imports_go_down_and_never_round() -> None:
+    """The table is in reading order: each module imports only from above it."""
+    above: set[str] = set()
+    for name, allowed in ALLOWED.items():
+        upward = set(allowed.split()) - above - set(door("cli"))
+        assert not upward, f"{name!r} imports from further down the table"
+        above.add(name)
+
+
+@pytest.mark.parametrize("folder", ["cli", "emulator"])
+def test_no_round_trips_within_a_door(folder: str) -> None:
+    """Imports for annotations only are let through: two halves of one thing may name each other's types."""
+    left = {name: {other for other in ours(name, with_types=False) if is_under(other, folder)} for name in door(folder)}
+    left = {name: targets - {folder} for name, targets in left.items() if name != folder}
+    while ready := [name for name, targets in left.items() if not targets & left.keys()]:
+        for name in ready:
+            del left[name]
+    assert not left, f"these import each other: {', '.join(left)}"
+
+
+def test_the_command_reaches_for_no_machinery() -> None:
+    for name in door("cli"):
+        behind = {other for other in ours(name) if not is_under(other, "cli")} - CLI_ALLOWED
+        assert not behind, f"{name} reaches behind the session"
+
+
+def test_the_emulator_is_an_independent_witness() -> None:
+    """It imports nothing of the client, so that the two cannot be wrong together."""
+    for name in door("emulator"):
+        shared = {other for other in ours(name) if not is_under(other, "emulator")}
+        assert not shared, f"{name} shares {shared} with the client"
+
+
+def test_only_the_command_starts_the_emulator() -> None:
+    users = {name for name in modules() if any(is_under(other, "emulator") for other in ours(name))}
+    assert {name for name in users if not is_under(name, "cli") and not is_under(name, "emulator")} == set()
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_libraries_are_imported_by_their_own_doors(library: str) -> None:
+    allowed = DOORS[library]
+    folders = [door_name.removesuffix(".*") for door_name in allowed if door_name.endswith(".*")]
+    users = {name for name in modules() if library in foreign(name)}
+    assert {name for name in users if name not in allowed and not any(is_under(name, f) for f in folders)} == set()
+
+
+# --- clock, chance and tasks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_deciders_know_no_loop_and_no_clock(name: str) -> None:
+    assert not foreign(name) & IMPURE_LIBRARIES
+    assert not _uses(name, re.compile(r"\bos\.urandom|\.open\(|\bopen\(")) or name == "endpoints.media"
+
+
+@pytest.mark.parametrize("name", sorted(set(ALLOWED) - {""}))
+def test_chance_is_an_argument(name: str) -> None:
+    """Nobody draws from the global generator: `random.Random` is the only name used of the module."""
+    drawn = _uses(name, re.compile(r"^random\.(?!Random$)\w+$"))
+    assert not drawn, f"the global random is used in {name}: {drawn}"
+    for node in ast.walk(modules()[name].tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "random":
+            assert {alias.name for alias in node.names} <= {"Random"}
+
+
+def test_the_time_is_given_not_read() -> None:
+    clock = re.compile(
+        r"^(?:time|system_time|_time)\.(?:time|monotonic|perf_counter|process_time|sleep)(?:_ns)?$"
+        r"|^(?:datetime\.)?(?:datetime|date)\.(?:now|utcnow|today)$"
+    )
+    readers = {name: uses for name in modules() if not is_under(name, "cli") and (uses := _uses(name, clock))}
+    assert set(readers) == set(CLOCKS), f"clocks are read by {readers}"
+    assert len(readers["session"]) == 1
+    for name in modules():
+        for node in ast.walk(modules()[name].tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "time":
+                raise AssertionError(f"{name} imports names of time; write `time.x`, which this test can see")
+
+
+def test_one_task_outside_task_groups() -> None:
+    """Only the session's root task belongs to nobody above it; every other one to a TaskGroup."""
+    library = [name for name in modules() if not is_under(name, "cli")]
+    loose = {name: count for name in library if (count := _loose_tasks(modules()[name].tree))}
+    assert loose == ROOT_TASKS
+
+
+def _uses(name: str, pattern: re.Pattern[str]) -> list[str]:
+    found = []
+    for node in ast.walk(modules()[name].tree):
+        if isinstance(node, ast.Attribute | ast.Call):
+            text = ast.unparse(node.func if isinstance(node, ast.Call) else node)
+            if pattern.search(text if isinstance(node, ast.Attribute) else f"{text}("):
+                found.append(f"{text}, line {node.lineno}")
+    return found
+
+
+def _loose_tasks(tree: ast.Module) -> int:
+    groups = {
+        ast.unparse(item.optional_vars)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AsyncWith)
+        for item in node.items
+        if item.optional_vars is not None and ast.unparse(item.context_expr) == "asyncio.TaskGroup()"
+    } | {
+        node.arg
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arg) and node.annotation is not None
+        if ast.unparse(node.annotation).strip("'\"") == "asyncio.TaskGroup"
+    }
+    count = 0
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        owner = ast.unparse(node.func.value)
+        is_loose = node.func.attr == "create_task" and owner not in groups
+        count += is_loose or node.func.attr in {"ensure_future", "run_coroutine_threadsafe"}
+    return count
+
+
+# --- words ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_module_says_its_place(name: str) -> None:
+    docstring = ast.get_docstring(modules()[name].tree) or ""
+    assert docstring.strip(), f"{name} has no docstring"
+    assert name in WITHOUT_PLACE or re.search(r"\b(?:Stage|Place): \w", docstring), f"{name} does not say its place"
+
+
+@pytest.mark.parametrize("name", [name for name in ALLOWED if name and name[0] != "_" and "." not in name])
+def test_the_map_names_every_module(name: str) -> None:
+    assert re.search(rf"\b{name}\b", kling_async.__doc__ or ""), f"{name} is not on the map"
+
+
+def test_long_modules_have_a_reason() -> None:
+    long = {name for name, module in modules().items() if module.lines > LONGEST}
+    assert long == set(LONG)
