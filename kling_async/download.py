@@ -87,7 +87,8 @@ class Downloader:
         """Save every asset; see `KlingSession.download`."""
         stem = name if name is not None else re.sub(r"^-|[^A-Za-z0-9_-]", "_", result.task_id)[:100]
         if not _SAFE_NAME.match(stem):
-            raise DownloadError(f"{stem!r} cannot be a file name: use letters, digits, dots, hyphens, underscores")
+            told = f"{stem!r} cannot be a file name: use letters, digits, dots, hyphens, underscores"
+            raise DownloadError(told, retryable=False, task_id=result.task_id)
         try:
             await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
         except OSError as error:
@@ -107,7 +108,7 @@ class Downloader:
             for left in reversed(range(_TRIES)):
                 asset = result.assets[index]
                 try:
-                    await self._fetch(asset.url, part, max_bytes or _MOST_BYTES)
+                    await self._fetch(asset.url, part, _MOST_BYTES if max_bytes is None else max_bytes)
                     return await asyncio.to_thread(_finish, part, stem, asset.kind), result
                 except _Broken as error:
                     if not left:
@@ -118,6 +119,8 @@ class Downloader:
                     if fresh is None or len(fresh.assets) <= index:
                         raise DownloadError(f"{_shown(asset)}: {error}", task_id=result.task_id) from None
                     result, refreshed, part.size = fresh, True, 0
+                except DownloadError as error:
+                    raise error.anew(task_id=result.task_id, job_id=result.external_id) from None
                 except OSError as error:
                     told = f"cannot write {stem.name}: {error.strerror}"
                     raise DownloadError(told, task_id=result.task_id, retryable=False) from None

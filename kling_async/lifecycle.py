@@ -1,6 +1,6 @@
 """What may happen to one job: pure decisions, no clock, no I/O.
 
-Stage: decide. Before: wire (what was answered). After: scheduler (what is done about it).
+Stage: decide. Before: wire (what was answered). After: submitter, searcher, scheduler (what is done about it).
 
 Theory. A submission ends in one of four ways, and only the first three are knowledge. *Not sent*: no byte left, so it
 may be sent again. *Refused*: the service's own code proves that nothing was made. *Accepted*: there is a task id.
@@ -235,6 +235,15 @@ def is_stale(seen: Observation | None, news: Observation) -> bool:
     return news.updated_at < seen.updated_at
 
 
+def is_new(seen: Observation | None, news: Observation) -> bool:
+    """Tell whether news says something that was not seen yet; files may come without a new time stamp."""
+    return seen is None or _gist(seen) != _gist(news)
+
+
+def _gist(news: Observation) -> tuple[object, ...]:
+    return news.status, news.word, news.updated_at, len(news.assets)
+
+
 def outcome_of(news: Observation, endpoint: str, empty_answers: int) -> Outcome | None:
     """Give the final value that news amounts to, or None while the task goes on.
 
@@ -244,7 +253,9 @@ def outcome_of(news: Observation, endpoint: str, empty_answers: int) -> Outcome 
         empty_answers: how often the task was already seen succeeded without a file.
     """
     if news.status is TaskStatus.FAILED:
-        return Failed(Status.FAILED, TaskFailed(news.reason, paid=_paid_failure(news), task_id=news.task_id))
+        failure = TaskFailed(news.reason, paid=_paid_failure(news), task_id=news.task_id)
+        failure.request_id = news.request_id
+        return Failed(Status.FAILED, failure)
     if news.status is not TaskStatus.SUCCEEDED:
         return None
     if news.assets:
@@ -262,7 +273,7 @@ def outcome_of(news: Observation, endpoint: str, empty_answers: int) -> Outcome 
         )
     if empty_answers + 1 < _EMPTY_ANSWERS:
         return None
-    error = NoOutputs("the task succeeded without any file", task_id=news.task_id)
+    error = NoOutputs("the task succeeded without any file", task_id=news.task_id, request_id=news.request_id)
     return Failed(Status.FAILED, error)
 
 

@@ -121,6 +121,7 @@ class Observation:
         assets: every output, in the service's order.
         billing: what it cost; None while running or where the host says nothing.
         created_at, updated_at: the host's own times (UTC), if it gave them.
+        request_id: the service's id of the exchange that told it.
         raw: the answer as received.
     """
 
@@ -134,6 +135,7 @@ class Observation:
     billing: Billing | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    request_id: str | None = attrs.field(default=None, eq=False)
     raw: Mapping[str, object] = attrs.field(factory=dict, repr=False, eq=False)
 
 

@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 class Listener(Protocol):
     """Who is told what a sweep saw."""
 
-    def row(self, row: JsonObject, form: Form, asked: Watch | None) -> bool:
+    def row(self, row: JsonObject, form: Form, asked: Watch | None, request_id: str | None) -> bool:
         """Take one row of an answer; tell whether it was about a task of ours, and about `asked` if that is given."""
         ...
 
@@ -204,10 +204,12 @@ class Poller:
         if envelope is None:
             return
         if isinstance(query, Single):
-            mine = bool(asked) and any(self.listener.row(row, form, asked[0]) for row in envelope.rows)
+            mine = bool(asked) and any(
+                self.listener.row(row, form, asked[0], envelope.request_id) for row in envelope.rows
+            )
             seen = {query.id} if mine else set()
         else:
-            seen = self._hand_on(envelope.rows, form)
+            seen = self._hand_on(envelope, form)
         for endpoint in endpoints:
             group = [watch for watch in asked if watch.endpoint == endpoint]
             found = sum(watch.id in seen for watch in group)
@@ -235,7 +237,7 @@ class Poller:
                 self.reach.refused(page.endpoint, Form.LIST, self.clock())
                 return
             rows = len(envelope.rows)
-            seen |= self._hand_on(envelope.rows, Form.LIST)
+            seen |= self._hand_on(envelope, Form.LIST)
             found = sum(watch.id in seen for watch in asked)
             position = (page.index - 1) * page.size + rows
             page = next_page(page, rows, len(asked) - found)
@@ -244,11 +246,11 @@ class Poller:
         # Never definitive: a short page may be a host's own bound on its size, and not the end of its list.
         self._close_watches(asked, seen, Form.LIST, definitive=False)
 
-    def _hand_on(self, rows: Iterable[JsonObject], form: Form) -> set[str]:
+    def _hand_on(self, envelope: Envelope, form: Form) -> set[str]:
         """Give every row to the listener; return the ids, of both kinds, that were in it."""
         seen: set[str] = set()
-        for row in rows:
-            if self.listener.row(row, form, None):
+        for row in envelope.rows:
+            if self.listener.row(row, form, None, envelope.request_id):
                 seen.update(id_ for id_ in ids_of(row) if id_ is not None)
         return seen
 
@@ -271,6 +273,7 @@ class Poller:
             watch.asked_at = now
         self.counts[form] += 1
         self._pace.spend(1)
+        _log.debug("%s query about %d tasks", form, len(asked))
         try:
             envelope = await self.transport.ask(query)
         except KlingError as error:

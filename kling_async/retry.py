@@ -1,6 +1,6 @@
 """How long to wait after trouble: the only use of `backoff`, whose wait generators give the delays.
 
-Stage: movers. After: errors. Used by the scheduler for the poller as a whole and for submissions as a whole,
+Stage: move. Used by the scheduler for the poller as a whole and for submissions as a whole,
 never per task: a delay per task would unbatch every question.
 """
 

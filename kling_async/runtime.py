@@ -95,15 +95,15 @@ class Runtime:
 
     async def close(self) -> None:
         """Stop sending, give submissions in flight their grace, release every waiter, close connections."""
-        if self._closed or self._scheduler is None or self._root is None:
-            self._closed = True
-            return
         self._closed = True
+        if self._scheduler is None or self._root is None:
+            return
         self._scheduler.stop()
         try:
             await asyncio.wait({self._root})
         finally:
             self._root.cancel()  # no effect, unless waiting itself was cancelled: then nothing may be left running
+            await asyncio.wait({self._root})
             self._scheduler.release_all(closed_early())
             await self._stack.aclose()
 
@@ -123,7 +123,10 @@ class Runtime:
 
 def closed_early() -> SessionClosed:
     """Make the error for waiters whose job had not ended when the session closed."""
-    return SessionClosed("the session was closed first; follow the task with session.attach(), or submit the job again")
+    return SessionClosed(
+        "the session was closed first: follow a task with session.attach(), submit a job that was not sent again, "
+        "and one that was sent and not answered only under the same job_id"
+    )
 
 
 def _first_line(error: BaseException) -> str:

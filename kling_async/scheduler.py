@@ -22,7 +22,7 @@ import attrs
 
 from .errors import BadEnvelope, DeadlineExceeded, JobAbandoned, KlingError, SubmissionUnknown, TaskVanished
 from .job import Job, Track
-from .lifecycle import Unsure, is_gone, is_stale, may_follow, outcome_of, paid_so_far, status_of_news
+from .lifecycle import Unsure, is_gone, is_new, is_stale, may_follow, outcome_of, paid_so_far, status_of_news
 from .models import Failed, Observation, Outcome, Policy, Status, Succeeded, TaskStatus
 from .poller import Poller
 from .searcher import Searcher
@@ -87,11 +87,11 @@ class Scheduler:
 
     def admit(self, job: Job, *, callback_url: str | None, timeout_s: float | None) -> None:
         """Take a new job: it is sent when there is a slot."""
-        model = getattr(job.request, "model_name", None)
+        model = job.request.model_name or job.request.extra.get("model_name") or job.row.default_model
         track = Track(
             job=job,
             order=next(self._orders),
-            gate=(job.row.pack, model or ""),
+            gate=(job.row.pack, str(model)),
             slots=job.row.slots(job.request),
             callback_url=callback_url,
         )
@@ -106,10 +106,17 @@ class Scheduler:
         self._watch_task(track, task_id)
 
     def _take(self, track: Track, timeout_s: float | None) -> None:
+        if track.job.id in self._open:
+            raise AssertionError(f"job {track.job.id} is open already")
         self._open[track.job.id] = track
         self.counts[track.job.status] += 1
         if timeout_s is not None:
             self._set_deadline(track, self._clock() + timeout_s)
+
+    def open_job(self, job_id: str) -> Job | None:
+        """Give the open job of that id."""
+        track = self._open.get(job_id)
+        return None if track is None else track.job
 
     def find(self, task_id: str) -> Job | None:
         """Give the open job of a task, if it is followed here."""
@@ -139,8 +146,11 @@ class Scheduler:
     def release_all(self, error: KlingError) -> None:
         """Wake every waiter of every open job; its state stays what it was."""
         for track in list(self._open.values()):
-            paid = paid_so_far(track.job.status)
-            track.job.release(error.anew(job_id=track.job.id, task_id=track.job.task_id, paid=paid))
+            job = track.job
+            own = error.anew(job_id=job.id, task_id=job.task_id, paid=paid_so_far(job.status))
+            if job.status in {Status.SENDING, Status.UNSURE}:
+                own.retryable = False  # under another id it could be made, and paid, a second time
+            job.release(own)
         self._open.clear()
 
     # --- the loop --------------------------------------------------------------------------------------------------
@@ -252,7 +262,7 @@ class Scheduler:
         finally:
             self._sweeping = False
 
-    def row(self, row: JsonObject, form: Form, asked: Watch | None) -> bool:
+    def row(self, row: JsonObject, form: Form, asked: Watch | None, request_id: str | None) -> bool:
         """Take one row of an answer; tell whether it was about a task of ours."""
         task_id, external_id = ids_of(row)
         if asked is None:
@@ -270,8 +280,7 @@ class Scheduler:
             _log.warning("an answer about job %s cannot be read: %s", track.job.id, error)
             return True
         self._learn_finding(track, form, external_id, asked)
-        if track.job.task_id is not None:
-            news = attrs.evolve(news, task_id=track.job.task_id)
+        news = attrs.evolve(news, task_id=track.job.task_id or news.task_id, request_id=request_id)
         self._take_news(track, news)
         return True
 
@@ -318,7 +327,7 @@ class Scheduler:
         self.set_status(track, Status.ACCEPTED)
         self._watch_task(track, task_id)
         job.take_task(task_id)
-        _log.info("job %s accepted as task %s", job.id, task_id)
+        _log.info("job %s has task %s", job.id, task_id)
         self.searcher.offer_proof(track, task_id)
         self._take_news(track, news)
 
@@ -342,7 +351,7 @@ class Scheduler:
         track.misses = 0
         if is_stale(job.news, news):
             return
-        if job.news is None or (job.news.status, job.news.updated_at) != (news.status, news.updated_at):
+        if is_new(job.news, news):
             if news.status is TaskStatus.UNKNOWN:
                 _log.warning("job %s: the host says %r, which is not known; asking on", job.id, news.word)
             job.tell(news)
@@ -361,11 +370,14 @@ class Scheduler:
         self.counts[track.job.status] -= 1
         self.counts[status] += 1
         track.job.status = status
+        _log.info("job %s %s", track.job.id, status)
 
     def settle(self, track: Track, outcome: Outcome) -> None:
         """End a job: forget it here, free its slot, wake its waiters."""
         job = track.job
         status = Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
+        if not may_follow(job.status, status):
+            raise AssertionError(f"job {job.id} cannot end as {status} from {job.status}")
         self.counts[job.status] -= 1
         self.counts[status] += 1
         del self._open[job.id]
@@ -377,5 +389,8 @@ class Scheduler:
         track.watch = None
         self.submitter.release_slot(track)
         self._wake.set()
-        _log.info("job %s %s", job.id, status)
+        if isinstance(outcome, Failed):
+            _log.info("job %s %s (%s, paid: %s)", job.id, status, type(outcome.error).__name__, outcome.error.paid)
+        else:
+            _log.info("job %s %s", job.id, status)
         job.settle(outcome)

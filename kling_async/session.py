@@ -11,11 +11,13 @@ import random
 import time
 import uuid
 import warnings
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 import aiohttp
 import attrs
@@ -23,7 +25,7 @@ import attrs
 from .auth import Credentials, KeyPair, Secret, find_credentials
 from .dialects import Host, find_host
 from .download import Downloader
-from .endpoints import Endpoint, find_endpoint
+from .endpoints import Endpoint, endpoint_of, find_endpoint
 from .endpoints.base import ID_PATTERN
 from .errors import (
     ConfigError,
@@ -38,11 +40,12 @@ from .errors import (
 from .job import Job
 from .models import Failed, Observation, Policy, Result, Stats, Status
 from .runtime import Runtime
-from .sweep import ListPage, Single
+from .sweep import Form, ListPage, Single
 from .transport import Transport
-from .wire import decode_task
+from .wire import Envelope, decode_task, is_id
 
 EndpointLike = str | type[Any] | Endpoint
+_END = object()
 _ID_PREFIX = "ka-"  # so that an account's tasks show which were made by this package
 
 
@@ -66,6 +69,7 @@ class KlingSession:
         callback: default for `callback_url` of `submit`.
         strict: make errors of RequestWarning: what is likely wrong for the model or host.
         seed: of the jitter, for repeatable tests.
+        wall: gives the wall clock in Unix seconds, for tokens and records; for tests.
 
     Raises:
         ConfigError: arguments or credentials are wrong.
@@ -95,9 +99,10 @@ class KlingSession:
                 "journal= is not in this release: jobs live in memory, and end with the process. "
                 "Leave it out, and keep job.task_id for session.attach()"
             )
-        if max_running is not None and (isinstance(max_running, bool) or max_running < 1):
-            raise ConfigError(f"max_running={max_running!r} must be at least 1")
+        if max_running is not None and (type(max_running) is not int or max_running < 1):
+            raise ConfigError(f"max_running={max_running!r} must be an integer of at least 1")
         _check_timeout(timeout)
+        _check_callback(callback)
         credentials = find_credentials(api_key, access_key, secret_key)
         self._host = find_host(base_url or _default_host(credentials))
         self._policy = policy or Policy()
@@ -105,6 +110,8 @@ class KlingSession:
         self._callback = callback
         self._strict = strict
         self._wall = wall
+        # Every job that anybody still holds, and for good those that the caller named: an id is one job for ever.
+        self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._named: dict[str, Job] = {}
         self._transport = Transport(
             self._host,
@@ -178,6 +185,7 @@ class KlingSession:
             metadata: kept on the job, never sent.
 
         Raises:
+            ConfigError: not a request, or an argument that cannot be right.
             InvalidRequest: the request is wrong for this host; nothing was recorded or sent.
             IdempotencyMismatch: job_id already names another request.
             SessionError: the session is closed, or has crashed.
@@ -195,12 +203,13 @@ class KlingSession:
         stacklevel: int,
     ) -> Job:
         scheduler = self._runtime.scheduler()
-        endpoint = find_endpoint(request)
+        endpoint = endpoint_of(request)
         _check_timeout(timeout)
+        _check_callback(callback_url)
         named = self._name_of(request, job_id)
         own_callback = request.callback_url or request.extra.get("callback_url")
         callback_url = callback_url or (None if own_callback else self._callback)
-        first = self._named.get(named) if named is not None else None
+        first = None if named is None else self._named.get(named) or self._jobs.get(named)
         if first is not None:
             if first.request != request:
                 raise IdempotencyMismatch("job_id", named, "already names another request", job_id=named)
@@ -214,6 +223,7 @@ class KlingSession:
             metadata=metadata,
             abandon=scheduler.abandon,
         )
+        self._jobs[job.id] = job
         if named is not None:
             self._named[named] = job
         scheduler.admit(job, callback_url=callback_url, timeout_s=timeout if timeout is not None else self._timeout)
@@ -232,7 +242,7 @@ class KlingSession:
     def _advise(self, endpoint: Endpoint, request: Any, stacklevel: int) -> None:
         for advice in endpoint.advice(request, self._host):
             if self._strict:
-                raise InvalidRequest(endpoint.name, type(request).__name__, advice)
+                raise InvalidRequest("request", type(request).__name__, f"{advice} (strict=True)")
             warnings.warn(advice, RequestWarning, stacklevel=stacklevel)
 
     async def generate(
@@ -262,32 +272,49 @@ class KlingSession:
     ) -> AsyncIterator[Job]:
         """Submit many and yield their jobs, done, in order of completion.
 
-        Never raises for one job's failure: `job.error` tells, also for a request that is invalid. At most
-        `max_pending` jobs are open at once, and the next request is only taken when there is room.
+        Never raises for one job's failure: `job.error` tells, also for a request that is wrong for this host. At most
+        `max_pending` jobs are open at once, and the next request is only taken when there is room. What the source
+        itself raises comes through; jobs that are open then, or when the loop is left early, go on in the session.
 
         Raises:
+            ConfigError: max_pending is below 1, or an item is not a request.
             SessionError: the session is closed, or has crashed.
         """
         if max_pending < 1:
             raise ConfigError(f"max_pending={max_pending!r} must be at least 1")
-        done: asyncio.Queue[Job] = asyncio.Queue()
-        source = _as_async(requests)
-        pending, exhausted = 0, False
-        while pending or not exhausted:
-            while not exhausted and pending < max_pending and done.empty():
-                try:
-                    request = await anext(source)
-                except StopAsyncIteration:
-                    exhausted = True
-                    break
-                self._submit_or_reject(request, timeout, callback_url, metadata).when_done(done.put_nowait)
-                pending += 1
-                if pending % 64 == 0:
-                    await asyncio.sleep(0)  # a long list must not hold up everything else on the loop
-            if pending:
-                job = await done.get()
-                pending -= 1
-                yield job
+        finished: deque[Job] = deque()
+        news = asyncio.Event()
+
+        def note(job: Job) -> None:
+            finished.append(job)
+            news.set()
+
+        source, exhausted, open_count = _as_async(requests), False, 0
+        taking: asyncio.Future[Any] | None = None
+        try:
+            while True:
+                # Taken in a task of its own: a slow source must not keep finished jobs back.
+                if taking is None and not exhausted and open_count < max_pending:
+                    taking = asyncio.ensure_future(anext(source, _END))
+                    taking.add_done_callback(lambda _taking: news.set())
+                while finished:
+                    open_count -= 1
+                    yield finished.popleft()
+                if taking is not None and taking.done():
+                    request, taking = taking.result(), None
+                    exhausted = request is _END
+                    if not exhausted:
+                        open_count += 1
+                        self._submit_or_reject(request, timeout, callback_url, metadata).when_done(note)
+                elif exhausted and not open_count:
+                    return
+                else:
+                    news.clear()
+                    await news.wait()
+        finally:
+            if taking is not None:
+                taking.cancel()
+                await asyncio.wait({taking})
 
     def _submit_or_reject(
         self, request: Any, timeout: float | None, callback_url: str | None, metadata: Mapping[str, object] | None
@@ -297,7 +324,7 @@ class KlingSession:
         except InvalidRequest as error:
             job = Job(
                 _ID_PREFIX + uuid.uuid4().hex,
-                find_endpoint(request),
+                endpoint_of(request),
                 request,
                 created_at=self._now(),
                 metadata=metadata,
@@ -321,10 +348,15 @@ class KlingSession:
             endpoint: its endpoint's short name, or its request class.
             timeout: seconds from now until the job ends with DeadlineExceeded.
             metadata: kept on the job.
+
+        Raises:
+            ConfigError: no such endpoint, or no possible task id.
+            SessionError: the session is closed, or has crashed.
         """
         scheduler = self._runtime.scheduler()
         row = find_endpoint(endpoint)
         _check_timeout(timeout)
+        _check_task_id(task_id)
         followed = scheduler.find(task_id)
         if followed is not None:
             return followed
@@ -351,9 +383,11 @@ class KlingSession:
             endpoint: short name or request class; needed with a task id.
 
         Raises:
+            ConfigError: no task yet, no endpoint, or no possible task id.
             TaskVanished: the host does not know it.
             ServiceError: it refused to say.
             TransportError: no usable answer.
+            SessionError: the session is closed, or has crashed.
         """
         scheduler = self._runtime.scheduler()
         if isinstance(task, Job):
@@ -364,16 +398,20 @@ class KlingSession:
             raise ConfigError("query() needs the endpoint of a task id")
         else:
             row, task_id = find_endpoint(endpoint), task
+        _check_task_id(task_id)
         try:
-            envelope = await self._transport.ask(Single(row.name, task_id))
+            envelope = await self._ask(Single(row.name, task_id))
         except ServiceError as error:
-            if is_missing(error):
-                raise TaskVanished(f"the host does not know task {task_id}", task_id=task_id) from None
-            raise
+            if not is_missing(error):
+                raise
+            envelope = Envelope((), many=False, request_id=error.request_id)
         if not envelope.rows:
-            raise TaskVanished(f"the host does not know task {task_id}", task_id=task_id)
-        observation = decode_task(envelope.rows[0], row.yields)
-        scheduler.observe(attrs.evolve(observation, task_id=task_id))
+            told = f"the host does not know task {task_id}"
+            raise TaskVanished(told, task_id=task_id, request_id=envelope.request_id)
+        observation = attrs.evolve(
+            decode_task(envelope.rows[0], row.yields), task_id=task_id, request_id=envelope.request_id
+        )
+        scheduler.observe(observation)
         return observation
 
     async def tasks(self, endpoint: EndpointLike, *, page_size: int = 100) -> AsyncIterator[Observation]:
@@ -382,14 +420,18 @@ class KlingSession:
         Rows shift between pages while tasks are created: none is given twice, but one may be left out.
 
         Raises:
+            ConfigError: no such endpoint, or page_size is not from 1 to 500.
             ServiceError: the host has no list, or refused.
             TransportError: no usable answer.
+            SessionError: the session is closed, or has crashed.
         """
         self._runtime.scheduler()
         row = find_endpoint(endpoint)
+        if not 1 <= page_size <= 500:
+            raise ConfigError(f"page_size={page_size!r} must be from 1 to 500")
         seen: set[str | None] = set()
         for index in range(1, 1001):  # source: service reference, "Query Task (List)": pageNum 1 to 1000
-            envelope = await self._transport.ask(ListPage(row.name, index, page_size))
+            envelope = await self._ask(ListPage(row.name, index, page_size))
             for entry in envelope.rows:
                 observation = decode_task(entry, row.yields)
                 if observation.task_id not in seen:
@@ -397,6 +439,15 @@ class KlingSession:
                     yield observation
             if len(envelope.rows) < page_size:
                 return
+
+    async def _ask(self, query: Single | ListPage) -> Envelope:
+        """Ask a question of the user's own; whatever comes of it, a question costs nothing."""
+        scheduler = self._runtime.scheduler()
+        scheduler.poller.counts[Form.SINGLE if isinstance(query, Single) else Form.LIST] += 1
+        try:
+            return await self._transport.ask(query)
+        except KlingError as error:
+            raise error.anew(paid="no") from None
 
     async def download(
         self, result: Result, directory: str | Path, *, name: str | None = None, max_bytes: int | None = None
@@ -414,6 +465,7 @@ class KlingSession:
 
         Raises:
             DownloadError: it could not be saved; the generation is not affected.
+            SessionError: the session is closed, or has crashed.
         """
         self._runtime.scheduler()
         return await self._downloader.save(result, Path(directory), name=name, max_bytes=max_bytes)
@@ -453,9 +505,20 @@ def _default_host(credentials: Credentials) -> str:
     return os.environ.get("KLING_BASE_URL") or ("global" if isinstance(credentials, KeyPair) else "cometapi")
 
 
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None and not timeout > 0:
+def _check_timeout(timeout: object) -> None:
+    good = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
+    if timeout is not None and not good:
         raise ConfigError(f"timeout={timeout!r} must be a number of seconds above 0")
+
+
+def _check_callback(url: object) -> None:
+    if url is not None and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
+        raise ConfigError(f"callback_url={url!r} must be an http(s) URL")
+
+
+def _check_task_id(task_id: str) -> None:
+    if not is_id(task_id):
+        raise ConfigError(f"task_id={task_id!r} cannot be a host's id of a task")
 
 
 async def _as_async(requests: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:

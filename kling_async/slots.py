@@ -1,6 +1,6 @@
 """How many tasks may run at once: one gate per model and pack. Pure decisions, no clock, no I/O.
 
-Stage: decide. Before: queue. After: transport.
+Stage: decide. Before: submitter, which asks it before each POST and tells it every answer.
 
 Theory. The service counts tasks in flight per account, model and pack, and answers 1303 over the limit; it does not
 queue. A backoff per job would make every waiter knock again and again. So a 1303 closes the gate, and the moment one

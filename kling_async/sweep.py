@@ -1,7 +1,8 @@
 """Whom to ask about, in how few queries, and when next: pure decisions, no clock, no I/O.
 
-Stage: decide. Before: scheduler (rows and ages). After: transport (queries). This planner is the simple one, a jittered
-sweep over everything that is pending; another can replace it behind `plan`, `next_page` and `next_sweep_s`.
+Stage: decide. Before: poller (rows and ages). After: poller (queries and the next moment). This planner is the simple
+one, a jittered sweep over everything that is pending; another can replace it behind `plan`, `next_page` and
+`next_sweep_s`.
 
 Theory. One sweep clock for all tasks, never a timer per task: per-task jitter would unbatch every question. A page of
 a list answers for up to 500 tasks, a batch for 20, a single query for one, so each endpoint is asked in the form that

@@ -1,6 +1,6 @@
 """One request out, one decoded envelope back: the only place that touches aiohttp for the API.
 
-Stage: move. Before: queue (bodies) and sweep (queries). After: wire's models, in scheduler.
+Stage: move. Before: submitter (bodies) and poller (queries). After: wire (envelopes).
 
 Whatever aiohttp raises is sorted here, once, into this package's exceptions. aiohttp's own are never raised on or
 chained, because their repr shows the Authorization header and their text the URL with its query.
@@ -60,10 +60,6 @@ class _Raw:
     body: bytes
     retry_in_s: float | None
     date: str | None
-
-
-def _mark_sent(_session: object, context: SimpleNamespace, _params: object) -> None:
-    context.trace_request_ctx.sent = True
 
 
 class Transport:
@@ -224,8 +220,8 @@ class Transport:
 def _make_session(limit: int, keepalive_s: float) -> aiohttp.ClientSession:
     trace = aiohttp.TraceConfig()
 
-    async def on_headers_sent(session: object, context: SimpleNamespace, params: object) -> None:
-        _mark_sent(session, context, params)
+    async def on_headers_sent(_session: object, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.sent = True
 
     trace.on_request_headers_sent.append(on_headers_sent)
     return aiohttp.ClientSession(

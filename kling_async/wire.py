@@ -173,6 +173,11 @@ def _shown(value: object) -> str | None:
 # --- one task ------------------------------------------------------------------------------------------------------
 
 
+def is_id(value: object) -> bool:
+    """Tell whether a value can be a host's id of a task: it reaches URLs and logs."""
+    return isinstance(value, str) and _ID.match(value) is not None and value not in {".", ".."}
+
+
 def ids_of(row: JsonObject) -> tuple[str | None, str | None]:
     """Read a row's task id and external id, without decoding the rest: most rows of a page are not of interest.
 

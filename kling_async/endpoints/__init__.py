@@ -40,6 +40,22 @@ def find_endpoint(what: object) -> Endpoint:
     raise ConfigError(f"{kind.__name__} is not a request of this package")
 
 
+def endpoint_of(request: object) -> Endpoint:
+    """Find the row of a request object.
+
+    Raises:
+        ConfigError: it is not one, but its class, a mapping, a text, or something else.
+    """
+    row = _BY_REQUEST.get(type(request))
+    if row is not None:
+        return row
+    if isinstance(request, type) and request in _BY_REQUEST:
+        raise ConfigError(f"{request.__name__} is a class: make a request of it, {request.__name__}(...)")
+    raise ConfigError(
+        f"a {type(request).__name__} is not a request: give TextToVideo(prompt=...) or another of its kind"
+    )
+
+
 __all__ = [
     "ENDPOINTS",
     "Body",
@@ -48,6 +64,7 @@ __all__ = [
     "Request",
     "body_of",
     "encode_files",
+    "endpoint_of",
     "find_endpoint",
     "from_mapping",
     "has_files",

@@ -74,9 +74,9 @@ class Endpoint:
         request: its request class.
         yields: kind of its first output.
         pack: resource-pack family whose slots its tasks take.
+        default_model: model the service takes when the request names none; its tasks share that model's slots.
         slots: how many slots a request takes.
         advice: rules that depend on model or host, as sentences; shown as RequestWarning.
-        listed: whether the service has a list of its tasks.
     """
 
     name: str
@@ -84,9 +84,9 @@ class Endpoint:
     request: type[Any]
     yields: AssetKind
     pack: str
+    default_model: str = ""
     slots: Callable[[Any], int] = attrs.field(default=lambda _request: 1, repr=False)
     advice: Callable[[Any, Host], Iterable[str]] = attrs.field(default=lambda _request, _host: (), repr=False)
-    listed: bool = True
 
 
 # --- rules ---------------------------------------------------------------------------------------------------------

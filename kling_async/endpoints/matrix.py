@@ -117,14 +117,14 @@ _CAMERA_MOVES = _names("simple down_back forward_up right_turn_forward left_turn
 def advise_model(request: Any) -> Iterator[str]:
     """Say what this request asks of its model that the model is not known to do."""
     kind = type(request).__name__
-    endpoint = _ENDPOINT_OF[kind]
+    endpoint = _ENDPOINT_OF.get(kind, "")
     ratio = getattr(request, "aspect_ratio", None)
     if ratio is not None and ratio not in _RATIOS:
         yield f"aspect_ratio {ratio} is not one of {', '.join(sorted(_RATIOS))}"
     camera = getattr(request, "camera_control", None)
     if camera is not None and camera.type not in _CAMERA_MOVES:
         yield f"camera_control.type {camera.type} is not one of {', '.join(sorted(_CAMERA_MOVES))}"
-    name = request.model_name or str(request.extra.get("model_name", DEFAULT_MODELS[kind]))
+    name = request.model_name or str(request.extra.get("model_name", DEFAULT_MODELS.get(kind)))
     model = MODELS.get(name)
     if model is None:
         return

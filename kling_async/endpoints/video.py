@@ -34,7 +34,7 @@ from .base import (
     text,
     web_url,
 )
-from .matrix import advise_model
+from .matrix import DEFAULT_MODELS, advise_model
 from .parts import (
     CameraControl,
     DynamicMask,
@@ -310,6 +310,7 @@ ENDPOINTS = (
         request=TextToVideo,
         yields="video",
         pack="video",
+        default_model=DEFAULT_MODELS["TextToVideo"],
         advice=_advise,
     ),
     Endpoint(
@@ -318,6 +319,7 @@ ENDPOINTS = (
         request=ImageToVideo,
         yields="video",
         pack="video",
+        default_model=DEFAULT_MODELS["ImageToVideo"],
         advice=_advise,
     ),
     Endpoint(
@@ -326,6 +328,7 @@ ENDPOINTS = (
         request=OmniVideo,
         yields="video",
         pack="video",
+        default_model=DEFAULT_MODELS["OmniVideo"],
         advice=_advise,
     ),
 )

@@ -420,6 +420,109 @@ async def test_map_gives_invalid_requests_back_as_rejected_jobs() -> None:
         assert_paid_once(emulator, 2)
 
 
+async def test_map_gives_finished_jobs_while_its_source_is_slow() -> None:
+    """Order of completion holds also when the next request takes long to come."""
+    arrived: list[float] = []
+
+    async def requests() -> Any:
+        for index in range(3):
+            yield clip(f"scene {index}")
+            await asyncio.sleep(200)
+
+    async with service(duration_s=10.0) as emulator, client(emulator) as kling:
+        async for job in kling.map(requests()):
+            assert job.error is None
+            arrived.append(asyncio.get_running_loop().time())
+        assert_paid_once(emulator, 3)
+    assert [round(moment // 200) for moment in arrived] == [0, 1, 2]
+
+
+async def test_map_hands_on_what_its_source_raises_and_leaves_the_jobs_alone() -> None:
+    """The caller's own error comes through; what was submitted goes on."""
+
+    def requests() -> Any:
+        yield clip()
+        raise OSError("the disk is gone")
+
+    async with service() as emulator, client(emulator) as kling:
+        with pytest.raises(OSError, match="disk"):
+            [job async for job in kling.map(requests())]
+        await asyncio.sleep(2000)
+        assert kling.stats.jobs == {Status.SUCCEEDED: 1}
+        with pytest.raises(ConfigError, match="not a request"):
+            [job async for job in kling.map(["a prompt"])]
+        async for _ in kling.map(clip(f"scene {index}") for index in range(5)):
+            break
+        await asyncio.sleep(2000)
+        assert kling.stats.jobs == {Status.SUCCEEDED: len(emulator.tasks)}
+
+
+async def test_an_id_is_one_job_even_if_it_was_made_up() -> None:
+    """Submitting under the id of an open job gives that job."""
+    async with service() as emulator, client(emulator) as kling:
+        first = await kling.submit(clip())
+        assert await kling.submit(clip(), job_id=first.id) is first
+        with pytest.raises(IdempotencyMismatch):
+            await kling.submit(clip("other"), job_id=first.id)
+        await first
+        assert await kling.submit(clip(), job_id=first.id) is first
+        assert_paid_once(emulator, 1)
+
+
+async def test_wrong_arguments_are_the_callers_error_and_nobody_elses() -> None:
+    """What is not a request, an id, a URL or a number is refused at once; other jobs do not notice."""
+    async with service() as emulator, client(emulator) as kling:
+        job = await kling.submit(clip())
+        wrong: list[Any] = ["text2video", TextToVideo, {"prompt": "x"}, None, 7]
+        for request in wrong:
+            with pytest.raises(ConfigError, match=r"class|not a request"):
+                await kling.submit(request)
+        for task_id in (123, "", "a/b", "..", None):
+            with pytest.raises(ConfigError, match="task_id"):
+                kling.attach(task_id, "text2video")  # type: ignore[arg-type]
+            with pytest.raises(ConfigError, match="task_id"):
+                await kling.query(task_id, "text2video")  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="callback_url"):
+            await kling.submit(clip(), callback_url="not a url")
+        with pytest.raises(ConfigError, match="timeout"):
+            await kling.submit(clip(), timeout="5")  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="page_size"):
+            await anext(kling.tasks("text2video", page_size=0))
+        assert (await job).url
+        assert_paid_once(emulator, 1)
+
+
+async def test_a_question_costs_nothing_and_is_counted() -> None:
+    """Trouble with a question of the user's own does not say that money may be spent."""
+    async with service() as emulator, client(emulator) as kling:
+        emulator.faults.append(Fault(action="reset", kind="single"))
+        with pytest.raises(KlingError) as caught:
+            await kling.query("867000000000000001", "text2video")
+        assert caught.value.paid == "no"
+        assert kling.stats.queries == {"single": 1}
+
+
+async def test_a_failed_task_has_the_request_id_of_the_answer_that_told_it() -> None:
+    """Something to quote to the service's support."""
+    async with service("official") as emulator, client(emulator) as kling:
+        with pytest.raises(TaskFailed) as caught:
+            await kling.generate(clip("[fail]"))
+        assert caught.value.request_id
+        assert emulator.spent == 0
+
+
+async def test_closing_twice_at_once_closes_once_and_both_wait() -> None:
+    """The second call does not return before everything is closed."""
+    slow = Fault(action="delay", stage="after", kind="create", delay_s=5.0)
+    async with service(faults=[slow]) as emulator:
+        async with client(emulator) as kling:
+            await kling.submit(clip())
+            await asyncio.sleep(1)
+            await asyncio.gather(kling.aclose(), kling.aclose())
+            assert asyncio.get_running_loop().time() >= 5
+            assert "closed" in repr(kling._transport)
+
+
 async def test_attach_follows_what_was_made_elsewhere() -> None:
     """A task id and its endpoint are enough, also for a task of an earlier session."""
     async with service(duration_s=100.0) as emulator:

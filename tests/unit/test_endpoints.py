@@ -207,7 +207,8 @@ def test_the_rows_are_those_of_the_reference() -> None:
         ("image2video", "/v1/videos/image2video", "video", "video"),
         ("omni-video", "/v1/videos/omni-video", "video", "video"),
     }
-    assert all(row.slots(None) == 1 and row.listed for row in ENDPOINTS)
+    assert all(row.slots(None) == 1 for row in ENDPOINTS)
+    assert [row.default_model for row in ENDPOINTS] == ["kling-v1", "kling-v1", "kling-video-o1"]
 
 
 def test_a_row_without_advice_gives_none() -> None:
