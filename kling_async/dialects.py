@@ -12,7 +12,7 @@ from typing import Literal
 import attrs
 from yarl import URL
 
-from .errors import ConfigError
+from .errors import ConfigError, clean_text
 from .models import TaskStatus
 
 NumberAs = Literal["string", "number", "integer"]
@@ -128,7 +128,8 @@ def _split(base_url: str) -> tuple[URL, str]:
     try:
         url = URL(base_url)
         if not url.absolute:
-            raise ConfigError(f"base_url is neither an https URL nor one of {', '.join(PRESETS)}")
+            shown = "" if "@" in base_url else f" {clean_text(repr(base_url), 80)}"  # it may hold a password
+            raise ConfigError(f"base_url{shown} is neither an https URL nor one of {', '.join(PRESETS)}")
         Host(url=url)  # sees the whole URL, so that credentials in it are refused and not silently dropped
         return url.origin(), url.raw_path.rstrip("/").removesuffix("/v1")
     except ValueError as error:

@@ -290,11 +290,12 @@ def status_of_news(news: Observation) -> Status:
 
 
 _MISSES_BEFORE_GONE = 5
+_MISSES_OF_A_STRANGER = 3
 _SILENCE_BEFORE_GONE_S = 120.0
 _GRACE_S = 60.0
 
 
-def is_gone(misses: int, first_miss_at: float, accepted_at: float, now: float) -> bool:
+def is_gone(misses: int, first_miss_at: float, accepted_at: float, now: float, *, known: bool) -> bool:
     """Tell whether a task that is not found is lost: right after its creation that is lag, not loss.
 
     Args:
@@ -302,7 +303,11 @@ def is_gone(misses: int, first_miss_at: float, accepted_at: float, now: float) -
         first_miss_at: loop time of the first of them, seconds.
         accepted_at: loop time at which it was accepted, seconds.
         now: loop time, seconds.
+        known: the host has told of it, by accepting it or since; a task that only the caller speaks of may be a
+            mistake, and patience is short.
     """
+    if not known:
+        return misses >= _MISSES_OF_A_STRANGER
     return (
         misses >= _MISSES_BEFORE_GONE
         and now - first_miss_at >= _SILENCE_BEFORE_GONE_S

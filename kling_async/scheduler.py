@@ -33,6 +33,8 @@ from .wire import JsonObject, decode_task, ids_of
 
 _log = logging.getLogger(__name__)
 
+_TOLD = 10  # tasks named in the line that tells what is left when a session closes
+
 
 class Scheduler:
     """Owner of every open job's state."""
@@ -151,7 +153,12 @@ class Scheduler:
             if job.status in {Status.SENDING, Status.UNSURE}:
                 own.retryable = False  # under another id it could be made, and paid, a second time
             job.release(own)
+        left = [f"{track.job.task_id} ({track.job.endpoint})" for track in self._by_task.values()]
+        if left:
+            more = f" and {len(left) - _TOLD} more" if len(left) > _TOLD else ""
+            _log.warning("tasks go on at the service, followed no longer: %s%s", ", ".join(left[:_TOLD]), more)
         self._open.clear()
+        self._by_task.clear()
 
     # --- the loop --------------------------------------------------------------------------------------------------
 
@@ -302,7 +309,8 @@ class Scheduler:
         now = self._clock()
         track.first_miss_at = track.first_miss_at if track.misses else now
         track.misses += 1
-        if is_gone(track.misses, track.first_miss_at, track.accepted_at, now):
+        known = track.job.request is not None or track.job.news is not None
+        if is_gone(track.misses, track.first_miss_at, track.accepted_at, now, known=known):
             told = f"the host no longer knows task {watch.id}: expired, purged, or of another account"
             self.settle(track, Failed(Status.VANISHED, TaskVanished(told)))
 

@@ -464,10 +464,13 @@ class KlingSession:
             The files, in the order of `result.assets`.
 
         Raises:
+            ConfigError: not a Result.
             DownloadError: it could not be saved; the generation is not affected.
             SessionError: the session is closed, or has crashed.
         """
         self._runtime.scheduler()
+        if not isinstance(result, Result):
+            raise ConfigError(f"download() takes a Result, not a {type(result).__name__}: give `await job`")
         return await self._downloader.save(result, Path(directory), name=name, max_bytes=max_bytes)
 
     async def _refresh(self, result: Result) -> Result | None:

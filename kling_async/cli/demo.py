@@ -55,6 +55,7 @@ _MOVES = (
     CameraControl(type="down_back"),
 )
 _RATIOS = ("16:9", "9:16", "1:1")
+_SWEEP_S = 3.0  # shorter than usual: tasks end within seconds here, and somebody is watching
 
 
 def demo(talk: Talk, *, out: Path, jobs: int, seed: int, speed: float) -> Exit:
@@ -77,7 +78,7 @@ def demo(talk: Talk, *, out: Path, jobs: int, seed: int, speed: float) -> Exit:
             session = KlingSession(
                 api_key=emulator.api_key,
                 base_url=official(emulator.url),
-                policy=Policy(sweep_s=LOOP_EVERY_S),
+                policy=Policy(sweep_s=_SWEEP_S, late_s=_SWEEP_S),
                 seed=seed,
             )
             async with session:
@@ -95,9 +96,12 @@ async def _work(
     async with progress.shown():
         await crew.work(entries)
     tally = crew.tally
+    if interrupt.is_asked:
+        talk.tell("Stopped. The emulator is gone with its tasks; nothing was billed.")
+        return Exit.INTERRUPTED
     if tally.fine < tally.total:
         summarise(talk, tally, elapsed_s=progress.elapsed_s, word="saved", place=f" in {out}")
-        return end(talk, crew, interrupted=interrupt.is_asked)
+        return end(talk, crew, interrupted=False)
     for line in closing_words(tally, Figures.of(emulator), elapsed_s=progress.elapsed_s, out=out):
         talk.data(talk.plain(line))
     return Exit.DONE

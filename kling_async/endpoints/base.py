@@ -112,7 +112,7 @@ def text(longest: int | None = None, *, empty: bool = False) -> Rule:
         if not isinstance(value, str):
             raise InvalidRequest(field.name, value, "must be a string")
         if not empty and not value.strip():
-            raise InvalidRequest(field.name, value, "must not be empty; leave it out instead")
+            raise InvalidRequest(field.name, value, "is empty")
         if longest is not None and len(value) > longest:
             raise InvalidRequest(field.name, value, f"has {len(value)} characters, at most {longest} are allowed")
         try:

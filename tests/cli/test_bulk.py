@@ -89,7 +89,7 @@ def test_stdin_and_slots(tmp_path: Path) -> None:
         ('{"prompt": "a", "cfg_scale": NaN}\n', "line 1: is not JSON: NaN is not JSON"),
         ('{"a":' + "[" * 100_000 + "\n", "line 1: is not JSON: too deeply nested"),
         ('{"promt": "a"}\n', "line 1: promt='a': no such field; did you mean prompt?"),
-        ('{"prompt": ""}\n', "line 1: prompt='': must not be empty"),
+        ('{"prompt": ""}\n', "line 1: prompt='': is empty"),
         ('{"prompt": "a", "endpoint": 5}\n', "line 1: endpoint must be a text"),
         ('{"prompt": "a", "job_id": 5}\n', "line 1: job_id must be a text"),
         ('{"prompt": "a", "job_id": "a,b"}\n', "line 1: external_task_id='a,b'"),

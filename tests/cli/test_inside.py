@@ -115,14 +115,15 @@ def test_demo_requests_are_mixed_and_without_advice() -> None:
 
 
 def test_demo_that_is_interrupted(tmp_path: Path) -> None:
-    """The show is a run like others: what is open is told."""
+    """Nothing of it is left anywhere, and nothing was paid."""
     with signalled_when(lambda: (tmp_path / "picture.png").exists() and _has_task(seen)):
         seen: list[Emulator] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("kling_async.cli.demo.Emulator", lambda **more: _seen(Emulator(**more), seen))
             done = here("demo", "--jobs", "3", "--out", str(tmp_path), key=None)
     assert done.code == 130
-    assert "3 jobs left at the service" in done.err
+    assert "nothing was billed" in done.err
+    assert "left at the service" not in done.err
     assert done.out == ""
 
 

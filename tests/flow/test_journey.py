@@ -537,6 +537,29 @@ async def test_attach_follows_what_was_made_elsewhere() -> None:
         assert_paid_once(emulator, 1)
 
 
+async def test_attaching_what_the_host_never_heard_of_ends_soon() -> None:
+    """A mistyped id is found out with the third answer, not after minutes."""
+    async with service() as emulator, client(emulator) as kling:
+        with pytest.raises(TaskVanished) as caught:
+            await kling.attach("867000000000999999", "text2video")
+        assert caught.value.task_id == "867000000000999999"
+        assert asyncio.get_running_loop().time() < 15
+        assert emulator.tasks == []
+
+
+async def test_closing_tells_which_paid_tasks_are_left(caplog: pytest.LogCaptureFixture) -> None:
+    """Leaving the block is not an error, but what goes on at the service is said once."""
+    async with service(duration_s=1000.0) as emulator:
+        async with client(emulator) as kling:
+            jobs = [await kling.submit(clip(f"scene {index}")) for index in range(12)]
+            for job in jobs:
+                await job.accepted()
+        told = [record.getMessage() for record in caplog.records if "go on at the service" in record.getMessage()]
+        assert len(told) == 1
+        assert str(jobs[0].task_id) in told[0]
+        assert "and 2 more" in told[0]
+
+
 async def test_query_asks_now_and_feeds_the_job() -> None:
     """One question of the user's own; what it tells the job knows as well."""
     async with service(duration_s=3.0) as emulator, client(emulator) as kling:
@@ -551,6 +574,8 @@ async def test_query_asks_now_and_feeds_the_job() -> None:
             await kling.query("867000000000999999", TextToVideo)
         with pytest.raises(ConfigError):
             await kling.query(task_id)
+        with pytest.raises(ConfigError, match="takes a Result"):
+            await kling.download(job, ".")  # type: ignore[arg-type]
         assert emulator.tasks[0].task_id == task_id
     async with service(unknown_task="empty") as emulator, client(emulator) as kling:
         with pytest.raises(TaskVanished):

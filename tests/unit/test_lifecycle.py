@@ -424,4 +424,5 @@ def test_case_13_not_found_is_lag_at_first_and_loss_later(
 ) -> None:
     """Section 20, case 13: five single queries in a row over two minutes, and not within three of the creation."""
     now = 5e6
-    assert is_gone(misses, now - silent_s, now - age_s, now) is gone
+    assert is_gone(misses, now - silent_s, now - age_s, now, known=True) is gone
+    assert is_gone(misses, now - silent_s, now - age_s, now, known=False) is (misses >= 3)

@@ -60,15 +60,15 @@ CUSTOM: dict[str, Any] = {"multi_shot": True, "shot_type": "customize"}
 
 # field, value that just passes, value that just does not, words of the rule.
 FIELDS: list[tuple[str, Any, Any, str]] = [
-    ("model_name", "kling-v9-of-tomorrow", "", "must not be empty"),
+    ("model_name", "kling-v9-of-tomorrow", "", "is empty"),
     ("model_name", "k", 3, "must be a string"),
     ("model_name", "k", "\ud800", "surrogate"),
     ("prompt", "x" * 2500, "x" * 2501, "has 2501 characters, at most 2500"),
-    ("prompt", "海" * 2500, "  \n ", "must not be empty"),
+    ("prompt", "海" * 2500, "  \n ", "is empty"),
     ("prompt", "🌊", ["a"], "must be a string"),
     ("prompt", "é", "a\udfffb", "surrogate"),
     ("negative_prompt", "x" * 2500, "x" * 2501, "at most 2500"),
-    ("negative_prompt", "x", "", "leave it out"),
+    ("negative_prompt", "x", "", "is empty"),
     ("multi_shot", False, 0, "True or False"),
     ("multi_shot", False, "false", "True or False"),
     ("sound", "on", "ON", "one of on, off"),
@@ -79,8 +79,8 @@ FIELDS: list[tuple[str, Any, Any, str]] = [
     ("cfg_scale", 0.5, "0.5", "from 0 to 1"),
     ("cfg_scale", 0.5, float("nan"), "from 0 to 1"),
     ("cfg_scale", 0.5, 10**400, "from 0 to 1"),
-    ("mode", "8k", " ", "must not be empty"),
-    ("aspect_ratio", "4:3", "", "must not be empty"),
+    ("mode", "8k", " ", "is empty"),
+    ("aspect_ratio", "4:3", "", "is empty"),
     ("aspect_ratio", "16:9", 1.78, "must be a string"),
     ("duration", "5", "", "a length from"),
     ("duration", 15, 0, "a length from"),
@@ -162,7 +162,7 @@ SIMPLE = {"type": "simple", "config": {"pan": 1}}
 
 # path of the field that is blamed, value that just passes, value that just does not.
 NESTED: list[tuple[str, str, Any, Any, str]] = [
-    ("camera_control", "camera_control.type", {"type": "forward_up"}, {"type": ""}, "must not be empty"),
+    ("camera_control", "camera_control.type", {"type": "forward_up"}, {"type": ""}, "is empty"),
     ("camera_control", "camera_control.type", {"type": "new_one"}, {"config": {"pan": 1}}, "is required"),
     ("camera_control", "camera_control.config", SIMPLE, {"type": "simple"}, "required"),
     (
@@ -355,7 +355,7 @@ def test_the_shots_add_up_to_the_clip(kind: type[Any], duration: Any, good: Any,
         ("index", 1, "1", "must be an integer"),
         ("index", 1, True, "must be an integer"),
         ("prompt", "x" * 512, "x" * 513, "at most 512"),
-        ("prompt", "x", "", "must not be empty"),
+        ("prompt", "x", "", "is empty"),
         ("duration", "5", "0", "a length from"),
         ("duration", 5, 0.5, "a length from"),
         ("duration", 5.0, None, "a length from"),
