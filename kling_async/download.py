@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import re
@@ -138,6 +139,8 @@ class Downloader:
             async with await self._follow(address, headers) as response:
                 self._check(response, part, max_bytes)
                 await self._stream(response, part, max_bytes)
+        except ValueError:  # what looks like an address and cannot be looked up
+            raise DownloadError("the asset has an address that is not a URL", retryable=False) from None
         except aiohttp.ClientError as error:
             raise _Broken(f"the transfer broke ({type(error).__name__})") from None
         except TimeoutError:
@@ -166,6 +169,8 @@ class Downloader:
             url = URL(address) if base is None else base.join(URL(address))
         except ValueError:
             raise DownloadError("the asset has an address that is not a URL", retryable=False) from None
+        if not self._plain_allowed and _is_private(url.host or ""):
+            raise DownloadError(f"the asset's address is a private one ({url.host})", retryable=False)
         plain = url.scheme == "http" and self._plain_allowed and is_loopback(url.host or "")
         if not url.host or not (url.scheme == "https" or plain):
             raise DownloadError(f"the asset's address is not https ({url.scheme}://{url.host})", retryable=False)
@@ -204,6 +209,15 @@ class Downloader:
                     raise DownloadError(f"has more than {max_bytes:,} bytes", retryable=False)
                 await asyncio.to_thread(file.write, chunk)
             await asyncio.to_thread(_sync, file)
+
+
+def _is_private(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return is_loopback(host)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return not (mapped or address).is_global
 
 
 def _sync(file: object) -> None:

@@ -10,6 +10,7 @@ and a job nobody waits for costs no future at all.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from .errors import KlingError
 from .lifecycle import Search
 from .models import Failed, Observation, Outcome, Result, Status, Succeeded
 from .sweep import Watch
+
+_log = logging.getLogger(__name__)
 
 
 class Job:
@@ -171,7 +174,8 @@ class Job:
 
     def tell(self, observation: Observation) -> None:
         """Keep news, and hand it to whoever watches."""
-        self._news = observation
+        # The answer as received is kept with the end only: while it runs, it may be large and is soon replaced.
+        self._news = observation if observation.status.is_final else attrs.evolve(observation, raw={})
         for queue in self._watchers or ():
             queue.put_nowait(observation)
 
@@ -207,7 +211,10 @@ class Job:
             queue.put_nowait(None)
         callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
-            callback(self)
+            try:
+                callback(self)
+            except Exception:  # noqa: BLE001 - the caller's own, and nobody else's trouble
+                _log.exception("a callback of job %s raised", self.id)
 
 
 class _Waiting:

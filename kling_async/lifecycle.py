@@ -11,6 +11,7 @@ find tasks by external id, has been asked at least twice after the settle window
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -32,7 +33,7 @@ from .models import Failed, Observation, Outcome, Policy, Result, Status, Succee
 
 # What may follow what. Terminal states absorb: late, repeated or contradicting news changes nothing.
 _NEXT: Mapping[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.SENDING, Status.REJECTED, Status.ABANDONED}),
+    Status.QUEUED: frozenset({Status.SENDING, Status.UNSURE, Status.REJECTED, Status.ABANDONED}),
     Status.SENDING: frozenset(
         {
             Status.QUEUED,
@@ -67,8 +68,13 @@ def may_follow(now: Status, then: Status) -> bool:
     return then in _NEXT.get(now, frozenset())
 
 
-def paid_so_far(status: Status) -> Paid:
-    """Tell what an open job has cost: nothing before it was sent, perhaps after, surely once there is a task."""
+def paid_so_far(status: Status, search: Search | None = None) -> Paid:
+    """Tell what an open job has cost: nothing before it was sent, perhaps after, surely once there is a task.
+
+    A job that waits to be sent again was sent before, so `search` is known of it, and it may have a task after all.
+    """
+    if search is not None and status is Status.QUEUED:
+        return "maybe"
     if status in {Status.QUEUED, Status.REJECTED}:
         return "no"
     if status in {Status.SENDING, Status.UNSURE, Status.UNRESOLVED, Status.VANISHED}:
@@ -149,6 +155,7 @@ def judge_submission(answer: Observation | KlingError) -> Verdict:
 # window of 20 s none.
 _LOOKS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _LATER_LOOKS_S = 30.0
+_READ_GAP_S = 5.0
 _RESENDS = 2
 _READS_BEFORE_RESEND = 2
 _WINDOWS_BEFORE_GIVING_UP = 2.0
@@ -159,31 +166,45 @@ class Search:
     """What is known about an unsure job.
 
     Attributes:
-        sent_at: loop time of the submission, seconds.
+        since: loop time at which its submission was given up, seconds: a request that hung may take effect later than
+            it was sent, and the window must not have passed before it begins.
         exists: the service said that the external id is taken.
         looks: how often it was asked about.
         answered: reads after the settle window that did not find it.
-        absent: those of them on a form of query that has shown to find tasks by external id.
+        absent: those of them by a single query, on an endpoint that has shown to find tasks so.
+        absent_at: loop time of the last of them, seconds.
+        looked_at: loop time of the last look, seconds.
         resent: how often it was sent again.
     """
 
-    sent_at: float
+    since: float
     exists: bool = False
     looks: int = 0
     answered: int = 0
     absent: int = 0
+    absent_at: float = 0.0
+    looked_at: float = -math.inf
     resent: int = 0
 
 
 def next_look(search: Search, policy: Policy) -> float:
-    """Give the loop time of the next look at an unsure job."""
-    scale = policy.settle_s / _LOOKS_S[-1] if policy.settle_s < _LOOKS_S[-1] else 1.0
+    """Give the loop time of the next look at an unsure job.
+
+    However late it is, looks keep their distance: two reads in one instant are one read.
+    """
+    scale = min(1.0, policy.settle_s / _LOOKS_S[-1])
     if search.looks < len(_LOOKS_S):
-        return search.sent_at + _LOOKS_S[search.looks] * scale
+        return max(search.since + _LOOKS_S[search.looks] * scale, search.looked_at + _LOOKS_S[0] * scale)
     beyond = search.looks - len(_LOOKS_S) + 1
-    # Two quick reads right after the window, then patience.
-    delay_s = 2.0 * beyond if beyond <= _READS_BEFORE_RESEND else _LATER_LOOKS_S * (beyond - 1)
-    return search.sent_at + max(policy.settle_s, _LOOKS_S[-1] * scale) + delay_s
+    # Two reads soon after the window, then patience.
+    delay_s = _READ_GAP_S * beyond if beyond <= _READS_BEFORE_RESEND else _LATER_LOOKS_S * (beyond - 1)
+    return max(search.since + max(policy.settle_s, _LOOKS_S[-1] * scale) + delay_s, search.looked_at + _READ_GAP_S)
+
+
+def look_again(search: Search, now: float) -> None:
+    """Make one more look due at once, and one more absent read necessary before the job is sent again."""
+    search.looked_at = now - _READ_GAP_S
+    search.absent = search.answered = _READS_BEFORE_RESEND - 1
 
 
 @attrs.frozen
@@ -210,7 +231,7 @@ def judge_search(search: Search, *, can_find: bool | None, now: float, policy: P
         now: loop time, seconds.
         policy: the settle window.
     """
-    age_s = now - search.sent_at
+    age_s = now - search.since
     if age_s < policy.settle_s or search.looks < len(_LOOKS_S):
         return Look()
     if can_find and not search.exists and search.absent >= _READS_BEFORE_RESEND:

@@ -16,7 +16,18 @@ from typing import Protocol
 
 import attrs
 
-from .errors import BadEnvelope, ConnectFailed, KlingError, ServerFault, ServiceError, Throttled, is_missing
+from .errors import (
+    AccountError,
+    AnswerTimeout,
+    AuthError,
+    BadEnvelope,
+    ConnectFailed,
+    KlingError,
+    ServerFault,
+    ServiceError,
+    Throttled,
+    is_missing,
+)
 from .models import Policy
 from .retry import Backoff
 from .sweep import (
@@ -40,6 +51,9 @@ from .transport import Transport
 from .wire import Envelope, JsonObject, ids_of
 
 _log = logging.getLogger(__name__)
+
+_SILENT_BEFORE_SKIPPED = 2  # time-outs of an endpoint in one sweep
+_FAILURES_BEFORE_TRYING_ONE = 3  # in a row, of one form on one endpoint
 
 
 class Listener(Protocol):
@@ -65,6 +79,7 @@ class _Sweep:
     trouble: KlingError | None = None
     halted: bool = False
     dropped: bool = False
+    silent: Counter[str] = attrs.field(factory=Counter)
 
 
 @attrs.define(kw_only=True)
@@ -76,6 +91,7 @@ class Poller:
         counts: queries sent, by form.
         resume_at: loop time before which nothing is asked, seconds.
         sweep_at: loop time of the next sweep over everything that is pending, seconds.
+        look_at: loop time before which unsure jobs are not looked up, seconds.
         pending: tasks being followed; the scheduler keeps it.
         youngest_at: loop time at which the last of them was accepted, seconds; the scheduler keeps it.
         endings: how many tasks end per second; the scheduler notes them.
@@ -91,6 +107,7 @@ class Poller:
     counts: Counter[Form] = attrs.field(factory=Counter)
     resume_at: float = 0.0
     sweep_at: float = 0.0
+    look_at: float = 0.0
     pending: int = 0
     youngest_at: float = 0.0
     endings: Endings = attrs.field(factory=Endings)
@@ -159,23 +176,25 @@ class Poller:
         try:
             envelope = await self.transport.ask(query)
         except KlingError as error:
-            refused = isinstance(error, ServiceError) and not isinstance(error, Throttled | ServerFault)
-            return False if refused or _lacks(error) else None
+            return False if _lacks(error) else None
         return any(not ids.isdisjoint(ids_of(row)) for row in envelope.rows)
 
     def _conclude(self, sweep: _Sweep, *, short: bool, whole: bool) -> None:
         now = self.clock()
-        if sweep.trouble is not None and sweep.failed > sweep.answered:
+        asked_to_wait = isinstance(sweep.trouble, Throttled)
+        if sweep.trouble is not None and (asked_to_wait or sweep.failed > sweep.answered):
             wish_s = sweep.trouble.retry_in_s if isinstance(sweep.trouble, ServiceError) else None
             delay_s = self._backoff.trouble(wish_s)
             self.resume_at = now + delay_s
             _log.info("asking again in %.1f s: %s", delay_s, sweep.trouble)
         elif sweep.answered:
             self._backoff.success()
-        if isinstance(sweep.trouble, Throttled):
+        if asked_to_wait:
             self._pace.complaint()
         elif short:
             self._pace.wanted_more(now)
+        if short:
+            self.look_at = now + max(self._pace.wait_s(), 0.25)
         if not whole:
             self.sweep_at = max(self.sweep_at, self.resume_at)
         elif short or sweep.queries or sweep.dropped:
@@ -190,10 +209,18 @@ class Poller:
     async def _work(self, sweep: _Sweep) -> None:
         while sweep.queries and not sweep.halted:
             query = sweep.queries.popleft()
-            if isinstance(query, ListPage):
+            if not isinstance(query, Batch) and sweep.silent[query.endpoint] >= _SILENT_BEFORE_SKIPPED:
+                self._skip(query, sweep)
+            elif isinstance(query, ListPage):
                 await self._walk(query, sweep)
             else:
                 await self._ask(query, sweep)
+
+    def _skip(self, query: Single | ListPage, sweep: _Sweep) -> None:
+        """Leave an endpoint that does not answer for the next round: others must not wait for its time-outs."""
+        for watch in sweep.watches.values():
+            if watch.endpoint == query.endpoint and (isinstance(query, ListPage) or watch.id == query.id):
+                watch.asked_at = self.clock()
 
     async def _ask(self, query: Single | Batch, sweep: _Sweep) -> None:
         ids = (query.id,) if isinstance(query, Single) else query.ids
@@ -202,6 +229,7 @@ class Poller:
         asked = [sweep.watches[name, id_] for name in endpoints for id_ in ids if (name, id_) in sweep.watches]
         envelope = await self._send(query, form, endpoints, asked, sweep)
         if envelope is None:
+            await self._try_one(form, asked, sweep)
             return
         if isinstance(query, Single):
             mine = bool(asked) and any(
@@ -214,7 +242,8 @@ class Poller:
             group = [watch for watch in asked if watch.endpoint == endpoint]
             found = sum(watch.id in seen for watch in group)
             self.reach.answered(endpoint, form, found=found, now=self.clock())
-            self._close_watches(group, seen, form, definitive=True)
+            # "No data" is no answer to a question by external id, on which a second payment may hang.
+            self._close_watches(group, seen, form, definitive=not (query.external and form is Form.SINGLE))
 
     async def _walk(self, first: ListPage, sweep: _Sweep) -> None:
         """Read a list until everything wanted was seen, it ends, or single queries are cheaper."""
@@ -232,6 +261,7 @@ class Poller:
         while page is not None and not sweep.halted:
             envelope = await self._send(page, Form.LIST, (page.endpoint,), asked, sweep)
             if envelope is None:
+                await self._try_one(Form.LIST, asked, sweep)
                 return
             if not envelope.many:
                 self.reach.refused(page.endpoint, Form.LIST, self.clock())
@@ -245,6 +275,25 @@ class Poller:
         self.reach.walked(first.endpoint, position)
         # Never definitive: a short page may be a host's own bound on its size, and not the end of its list.
         self._close_watches(asked, seen, Form.LIST, definitive=False)
+
+    async def _try_one(self, form: Form, asked: Sequence[Watch], sweep: _Sweep) -> None:
+        """Find out whether a form that keeps failing is broken, or the whole host: ask singly for one of its tasks.
+
+        If that is answered the form rests for a while, and its tasks are asked about singly meanwhile.
+        """
+        if form is Form.SINGLE or not asked:
+            return
+        endpoint = asked[0].endpoint
+        if self.reach.of(endpoint, form).failures < _FAILURES_BEFORE_TRYING_ONE:
+            return
+        answered = sweep.answered
+        await self._ask(Single(endpoint, asked[0].id, asked[0].external), sweep)
+        if sweep.answered > answered:
+            _log.warning("%s queries on %s keep failing: asking singly for a while", form, endpoint)
+            self.reach.rests(endpoint, form, self.clock())
+            for watch in asked:
+                watch.asked_at = -1.0  # due at once
+            sweep.dropped = True
 
     def _hand_on(self, envelope: Envelope, form: Form) -> set[str]:
         """Give every row to the listener; return the ids, of both kinds, that were in it."""
@@ -281,6 +330,8 @@ class Poller:
             self._note_failure(error, form, endpoints, asked, sweep)
             return None
         sweep.answered += 1
+        for endpoint in endpoints:
+            self.reach.of(endpoint, form).failures = 0
         return envelope
 
     def _note_failure(
@@ -306,7 +357,10 @@ class Poller:
             for watch in asked:
                 watch.misses += 1
         sweep.failed += 1
-        sweep.trouble = error
+        sweep.trouble = sweep.trouble if isinstance(sweep.trouble, Throttled) else error
+        for endpoint in endpoints:
+            self.reach.of(endpoint, form).failures += 1
+            sweep.silent[endpoint] += isinstance(error, AnswerTimeout)
         if isinstance(error, Throttled | ConnectFailed):
             sweep.halted = True  # more of the same would only be more of the same
 
@@ -326,4 +380,4 @@ def _lacks(error: KlingError) -> bool:
     """Tell whether a refusal means that the host does not have this form of query, rather than passing trouble."""
     if isinstance(error, BadEnvelope):
         return error.http_status is not None and 300 <= error.http_status < 500 and error.http_status not in {408, 429}
-    return isinstance(error, ServiceError) and not isinstance(error, Throttled | ServerFault)
+    return isinstance(error, ServiceError) and not isinstance(error, Throttled | ServerFault | AuthError | AccountError)

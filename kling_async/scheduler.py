@@ -61,6 +61,7 @@ class Scheduler:
             clock=clock,
             owner=self,
             unsure=self._take_unsure,
+            look_again=self._look_again,
             max_running=max_running,
         )
         self.counts: Counter[Status] = Counter()
@@ -137,7 +138,7 @@ class Scheduler:
         """Follow a job no longer."""
         track = self._open.get(job.id)
         if track is not None:
-            error = JobAbandoned(f"abandoned while {job.status}", paid=paid_so_far(job.status))
+            error = JobAbandoned(f"abandoned while {job.status}", paid=paid_so_far(job.status, track.search))
             self.settle(track, Failed(Status.ABANDONED, error))
 
     def stop(self) -> None:
@@ -149,7 +150,7 @@ class Scheduler:
         """Wake every waiter of every open job; its state stays what it was."""
         for track in list(self._open.values()):
             job = track.job
-            own = error.anew(job_id=job.id, task_id=job.task_id, paid=paid_so_far(job.status))
+            own = error.anew(job_id=job.id, task_id=job.task_id, paid=paid_so_far(job.status, track.search))
             if job.status in {Status.SENDING, Status.UNSURE}:
                 own.retryable = False  # under another id it could be made, and paid, a second time
             job.release(own)
@@ -194,7 +195,11 @@ class Scheduler:
     def _next_moment(self, now: float) -> float | None:
         questions: list[float | None] = [self.searcher.next_proof_at()]
         if not self._sweeping:
-            questions += [self.searcher.next_moment(), self.poller.sweep_at if self._by_task else None]
+            look_at = self.searcher.next_moment()
+            questions += [
+                None if look_at is None else max(look_at, self.poller.look_at),
+                self.poller.sweep_at if self._by_task else None,
+            ]
         moments = [max(moment, self.poller.resume_at) for moment in questions if moment is not None]
         submit_at = self.submitter.next_moment(now)
         moments += [] if submit_at is None else [submit_at]
@@ -227,15 +232,20 @@ class Scheduler:
             if track is not None and track.order == order:
                 job = track.job
                 told = "it was never accepted" if job.task_id is None else "the task goes on at the service"
-                error = DeadlineExceeded(f"its time is over while {job.status}; {told}", paid=paid_so_far(job.status))
+                paid = paid_so_far(job.status, track.search)
+                error = DeadlineExceeded(f"its time is over while {job.status}; {told}", paid=paid)
                 self.settle(track, Failed(Status.ABANDONED, error))
 
     # --- unsure jobs -----------------------------------------------------------------------------------------------
 
-    def _take_unsure(self, track: Track, verdict: Unsure, sent_at: float) -> None:
-        self.searcher.begin(track, verdict, sent_at)
+    def _take_unsure(self, track: Track, verdict: Unsure) -> None:
+        self.searcher.begin(track, verdict)
         self.set_status(track, Status.UNSURE)
         self._limit_time(track)
+
+    def _look_again(self, track: Track) -> None:
+        self.searcher.look_again(track)
+        self.set_status(track, Status.UNSURE)
 
     def _send_again(self, track: Track) -> None:
         self.submitter.release_slot(track)
@@ -251,7 +261,7 @@ class Scheduler:
             self._spawn(group, self.searcher.prove(proof), self._asking)
         if self._sweeping:
             return
-        asked = self.searcher.due(now)
+        asked = self.searcher.due(now) if now >= self.poller.look_at else {}
         due = [track.watch for track in asked.values() if track.watch is not None]
         whole = bool(self._by_task) and now >= self.poller.sweep_at
         if whole:
@@ -264,8 +274,10 @@ class Scheduler:
 
     async def _sweep(self, due: list[Watch], asked: Mapping[str, Track], *, whole: bool) -> None:
         try:
+            began = self._clock()
             await self.poller.sweep(due, whole=whole)
-            self.searcher.judge(asked)
+            # What the pace did not allow was not looked up, and is due as before.
+            self.searcher.judge({id_: t for id_, t in asked.items() if t.watch and t.watch.asked_at >= began})
         finally:
             self._sweeping = False
 
@@ -293,7 +305,8 @@ class Scheduler:
 
     def _learn_finding(self, track: Track, form: Form, external_id: str | None, asked: Watch | None) -> None:
         """Learn from a row whether this form of query finds tasks by external id."""
-        if external_id == track.job.id or (asked is not None and asked.external):
+        # An answer to a question by task id says nothing about questions by external id; a list can be read by both.
+        if (asked is not None and asked.external) or (form is Form.LIST and external_id == track.job.id):
             self.poller.reach.found_external(track.job.endpoint, form, found=True)
         elif form is Form.LIST and external_id is None and track.job.request is not None:
             self.poller.reach.found_external(track.job.endpoint, form, found=False)

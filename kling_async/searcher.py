@@ -15,10 +15,10 @@ import attrs
 
 from .errors import SubmissionUnknown
 from .job import Owner, Track
-from .lifecycle import GiveUp, Resend, Search, Unsure, judge_search, next_look
+from .lifecycle import GiveUp, Resend, Search, Unsure, judge_search, look_again, next_look
 from .models import Failed, Policy, Status
 from .poller import Poller
-from .sweep import Batch, Form, Query, Single, Watch
+from .sweep import MISSES_BEFORE_SINGLE, Batch, Form, Query, Single, Watch
 
 _log = logging.getLogger(__name__)
 
@@ -56,14 +56,24 @@ class Searcher:
     def __repr__(self) -> str:
         return f"<Searcher [{len(self._searches)} unsure, {len(self._proofs)} proofs open]>"
 
-    def begin(self, track: Track, verdict: Unsure, sent_at: float) -> None:
+    def begin(self, track: Track, verdict: Unsure) -> None:
         """Look a job up from now on."""
         job = track.job
         resent = track.search.resent if track.search is not None else 0
-        track.search = Search(sent_at, exists=verdict.exists, resent=resent)
-        track.watch = Watch(job.endpoint, job.id, external=True, asked_at=sent_at)
+        now = self.clock()
+        track.search = Search(now, exists=verdict.exists, resent=resent)
+        track.watch = Watch(job.endpoint, job.id, external=True, asked_at=now)
         self._searches[job.id] = track
         _log.warning("job %s: looking up whether a task exists: %s", job.id, verdict.error)
+
+    def look_again(self, track: Track) -> None:
+        """Look once more for a job that waited too long to be sent again on what was known of it."""
+        assert track.search is not None
+        now = self.clock()
+        look_again(track.search, now)
+        # Asked singly, since only that can say that it is absent.
+        track.watch = Watch(track.job.endpoint, track.job.id, external=True, asked_at=now, misses=MISSES_BEFORE_SINGLE)
+        self._searches[track.job.id] = track
 
     def end(self, track: Track) -> None:
         """Look it up no longer: it was found, sent again, or has ended."""
@@ -89,13 +99,18 @@ class Searcher:
         }
 
     def absent(self, job_id: str, endpoint: str, form: Form) -> None:
-        """Take note that an answer that would surely have held this job's task did not."""
+        """Take note that an answer that would surely have held this job's task did not.
+
+        Only a single query can say that: a batch may be cut short, and a list have a bound of its own.
+        """
         track = self._searches.get(job_id)
-        if track is None or track.search is None:
+        if track is None or track.search is None or form is not Form.SINGLE:
             return
-        if self.clock() - track.search.sent_at >= self.policy.settle_s:
-            track.search.answered += 1
-            track.search.absent += self.poller.reach.of(endpoint, form).finds_external is True
+        search, now = track.search, self.clock()
+        if now - search.since >= self.policy.settle_s:
+            search.answered += 1
+            if self.poller.reach.of(endpoint, form).finds_external:
+                search.absent, search.absent_at = search.absent + 1, now
 
     def judge(self, asked: Mapping[str, Track]) -> None:
         """Decide about the jobs that were just looked up and not found."""
@@ -103,10 +118,10 @@ class Searcher:
             if self._searches.get(job_id) is not track or track.search is None:
                 continue
             track.search.looks += 1
+            track.search.looked_at = self.clock()
             can_find = self.poller.reach.can_find_external(track.job.endpoint)
             decision = judge_search(track.search, can_find=can_find, now=self.clock(), policy=self.policy)
             if isinstance(decision, Resend):
-                track.search.resent += 1
                 self.end(track)
                 _log.warning("job %s: the host has no task of it; sending it again with the same id", job_id)
                 self.send_again(track)

@@ -297,10 +297,10 @@ class KlingSession:
                 if taking is None and not exhausted and open_count < max_pending:
                     taking = asyncio.ensure_future(anext(source, _END))
                     taking.add_done_callback(lambda _taking: news.set())
-                while finished:
+                if finished:
                     open_count -= 1
                     yield finished.popleft()
-                if taking is not None and taking.done():
+                elif taking is not None and taking.done():
                     request, taking = taking.result(), None
                     exhausted = request is _END
                     if not exhausted:
@@ -408,9 +408,10 @@ class KlingSession:
         if not envelope.rows:
             told = f"the host does not know task {task_id}"
             raise TaskVanished(told, task_id=task_id, request_id=envelope.request_id)
-        observation = attrs.evolve(
-            decode_task(envelope.rows[0], row.yields), task_id=task_id, request_id=envelope.request_id
-        )
+        observation = decode_task(envelope.rows[0], row.yields)
+        # A gateway may answer with the service's own id of a task; one asked for by our id must not be named so.
+        followed = task_id if scheduler.find(task_id) is not None else observation.task_id
+        observation = attrs.evolve(observation, task_id=followed, request_id=envelope.request_id)
         scheduler.observe(observation)
         return observation
 

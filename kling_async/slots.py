@@ -91,6 +91,6 @@ class Gate:
         self.running -= slots
         self.released += slots
         if self.limit is not None and self.released >= _PROBE_EVERY * self.limit:
-            # Two full turns without a refusal: the limit may have grown. One refused request finds out.
-            self.limit += 1
+            # Two full turns without a refusal: the limit may have grown. Refused requests find out, and cost nothing.
+            self.limit += max(1, self.limit // 4)
             self.released = 0

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from .endpoints import Body, body_of, encode_files, has_files
-from .errors import BadEnvelope, InvalidRequest, KlingError, SlotsFull
+from .errors import BadEnvelope, InvalidRequest, KlingError, Paid, SlotsFull
 from .job import Owner, Track
 from .lifecycle import Accepted, Later, NotSent, Refused, Unsure, Verdict, judge_submission
 from .models import Failed, Observation, Policy, Status
@@ -29,6 +29,9 @@ from .wire import decode_task
 
 _log = logging.getLogger(__name__)
 
+_PROOF_FRESH_S = 10.0  # a task may become visible while its job waits for a slot to be sent again
+_UNBROKEN_S = 150.0  # two tries with the longest delay lie closer together than this
+
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 
 
@@ -38,7 +41,8 @@ class Submitter:
 
     Attributes:
         owner: who changes a job's state.
-        unsure: who takes a job of which it is not known whether it has a task, with the loop time of its POST.
+        unsure: who takes a job of which it is not known whether it has a task.
+        look_again: who looks once more for a job that waited too long to be sent again.
         gates: slots per (pack, model).
         sent: create requests sent so far.
         in_flight: create requests not answered yet.
@@ -49,7 +53,8 @@ class Submitter:
     rng: random.Random
     clock: Callable[[], float]
     owner: Owner
-    unsure: Callable[[Track, Unsure, float], None]
+    unsure: Callable[[Track, Unsure], None]
+    look_again: Callable[[Track], None]
     max_running: int | None = None
     gates: dict[tuple[str, str], Gate] = attrs.field(factory=dict)
     sent: int = 0
@@ -59,6 +64,7 @@ class Submitter:
     _slots_backoff: Backoff = attrs.field(init=False)
     _resume_at: float = 0.0
     _unreachable_since: float | None = None
+    _unreachable_at: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         self._backoff = Backoff(self.rng)
@@ -88,7 +94,8 @@ class Submitter:
         progress = True
         while progress:
             progress = False
-            for key, waiting in self._waiting.items():
+            # The longest waiting first, so that no model starves another of the session's own bound.
+            for key, waiting in sorted(self._waiting.items(), key=lambda entry: entry[1][:1]):
                 # One knock at a time while nobody opens.
                 most = 1 if self._unreachable_since is not None else self.policy.max_submissions
                 if self.in_flight < most:
@@ -104,6 +111,11 @@ class Submitter:
         if not gate.admits(track.slots, now) or not self._has_room(track.slots):
             return False
         heapq.heappop(waiting)
+        if track.search is not None:
+            if now - track.search.absent_at > _PROOF_FRESH_S:
+                self.look_again(track)
+                return True
+            track.search.resent += 1
         gate.sent(track.slots)
         self.in_flight += 1
         self.owner.set_status(track, Status.SENDING)
@@ -118,10 +130,8 @@ class Submitter:
 
     async def _submit(self, track: Track) -> None:
         answer: Observation | KlingError
-        sent_at = self.clock()
         try:
             body = await self._encode(track)
-            sent_at = self.clock()
             self.sent += 1
             envelope = await self.transport.submit(track.job.row.path, body)
             if len(envelope.rows) != 1:
@@ -131,7 +141,7 @@ class Submitter:
             answer = error
         finally:
             self.in_flight -= 1
-        self._take_verdict(track, judge_submission(answer), sent_at)
+        self._take_verdict(track, judge_submission(answer))
 
     async def _encode(self, track: Track) -> bytes:
         job = track.job
@@ -143,7 +153,7 @@ class Submitter:
             return await asyncio.to_thread(lambda: _dump(encode_files(fields, job.request)))
         return _dump(fields)
 
-    def _take_verdict(self, track: Track, verdict: Verdict, sent_at: float) -> None:
+    def _take_verdict(self, track: Track, verdict: Verdict) -> None:
         gate = self.gates[track.gate]
         if not isinstance(verdict, NotSent):
             self._unreachable_since = None
@@ -159,10 +169,12 @@ class Submitter:
         elif isinstance(verdict, Unsure):
             gate.taken(track.slots)
             track.holds_slot = True
-            self.unsure(track, verdict, sent_at)
+            self.unsure(track, verdict)
         elif isinstance(verdict, Refused):
             gate.returned(track.slots)
-            self.owner.settle(track, Failed(Status.REJECTED, verdict.error.anew(paid="no")))
+            # One that was sent before may have a task after all, however surely it was not found.
+            paid: Paid = "no" if track.search is None else "maybe"
+            self.owner.settle(track, Failed(Status.REJECTED, verdict.error.anew(paid=paid)))
         elif isinstance(verdict, Later):
             self._wait_for_turn(track, gate, verdict)
         else:
@@ -172,8 +184,9 @@ class Submitter:
         now = self.clock()
         if not isinstance(verdict.error, SlotsFull):
             gate.returned(track.slots)
-            # Source: service reference, "Concurrency": at least one second.
-            self._resume_at = now + max(1.0, self._backoff.trouble(verdict.error.retry_in_s))
+            if now >= self._resume_at:  # several that are refused at once are one refusal
+                # Source: service reference, "Concurrency": at least one second.
+                self._resume_at = now + max(1.0, self._backoff.trouble(verdict.error.retry_in_s))
         else:
             alone = gate.running == 0
             gate.full(track.slots, now, self._slots_backoff.trouble() if alone else 0.0)
@@ -186,8 +199,9 @@ class Submitter:
     def _wait_for_host(self, track: Track, gate: Gate, verdict: NotSent) -> None:
         now = self.clock()
         gate.returned(track.slots)
-        if self._unreachable_since is None:
-            self._unreachable_since = now
+        if self._unreachable_since is None or now - self._unreachable_at > _UNBROKEN_S:
+            self._unreachable_since = now  # an outage of long ago is not this one
+        self._unreachable_at = now
         if not verdict.error.retryable or now - self._unreachable_since >= self.policy.unreachable_s:
             self.owner.settle(track, Failed(Status.REJECTED, verdict.error))
             return

@@ -89,6 +89,7 @@ class Watch:
 
 _FORGET_AFTER_S = 86_400.0  # abilities are tried again daily
 _FRUITLESS_TRIES = 2
+_REST_S = 300.0
 
 
 @attrs.define
@@ -100,12 +101,16 @@ class Ability:
         since: loop time of that knowledge, seconds.
         fruitless: tries that were answered and held none of the tasks asked about.
         finds_external: whether rows were found by, or carried, external ids.
+        failures: queries in a row that got no usable answer.
+        rests_until: loop time until which it is not used, because it kept failing while others did not, seconds.
     """
 
     works: bool | None = None
     since: float = 0.0
     fruitless: int = 0
     finds_external: bool | None = None
+    failures: int = 0
+    rests_until: float = 0.0
 
 
 @attrs.define
@@ -127,7 +132,7 @@ class Reach:
         if ability.works is False and now - ability.since >= _FORGET_AFTER_S:
             self._abilities[endpoint, form] = Ability(finds_external=ability.finds_external or None)
             return None
-        return ability.works
+        return False if now < ability.rests_until else ability.works
 
     def answered(self, endpoint: str, form: Form, *, found: int, now: float) -> None:
         """Note an answer that held `found` of the tasks asked about."""
@@ -138,6 +143,11 @@ class Reach:
             ability.fruitless += 1
             if ability.fruitless >= _FRUITLESS_TRIES:
                 ability.works, ability.since = False, now
+
+    def rests(self, endpoint: str, form: Form, now: float) -> None:
+        """Note that a form keeps failing on a host that answers otherwise: it is not used for a while."""
+        ability = self.of(endpoint, form)
+        ability.rests_until, ability.failures = now + _REST_S, 0
 
     def refused(self, endpoint: str, form: Form, now: float) -> None:
         """Note that the host does not have this form."""

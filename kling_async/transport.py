@@ -9,6 +9,8 @@ chained, because their repr shows the Authorization header and their text the UR
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
 import os
 from collections.abc import Callable
@@ -35,6 +37,7 @@ from .errors import (
     KlingError,
     TransportError,
     clean_text,
+    service_error,
 )
 from .sweep import Batch, ListPage, Query, Single
 from .wire import Envelope, open_envelope, parse_json
@@ -170,7 +173,11 @@ class Transport:
         try:
             return await self._fetch(session, method, url, body, timeout, context)
         except asyncio.CancelledError:
-            pass  # raised anew below, without the frames that hold the header
+            # Raised anew below, without the frames that hold the header, if it is a cancellation of ours; aiohttp also
+            # cancels who waits for a connection when somebody closes its session.
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():
+                return _ended(self.host, sent=context.sent)
         except Exception as error:  # noqa: BLE001 - the seam: nothing foreign leaves this function
             return _translate(error, self.host, sent=context.sent)
         raise asyncio.CancelledError
@@ -203,8 +210,7 @@ class Transport:
             data = await _read_capped(response)
             if data is None:
                 return BadEnvelope(f"the answer has more than {_MOST_BYTES} bytes", http_status=response.status)
-            for secret in self._credentials.secrets:
-                data = secret.scrub(data)
+            data = _scrubbed(data, self._credentials)
             wish_s = self._wish_s(response.headers.get("Retry-After"))
             return _Raw(response.status, data, wish_s, response.headers.get("Date"))
 
@@ -232,6 +238,16 @@ def _make_session(limit: int, keepalive_s: float) -> aiohttp.ClientSession:
     )
 
 
+def _scrubbed(data: bytes, credentials: Credentials) -> bytes:
+    """Take the credentials out of an answer, also where they are written with JSON's escapes."""
+    if b"\\u00" in data:
+        with contextlib.suppress(BadEnvelope, ValueError, RecursionError):
+            data = json.dumps(parse_json(data), ensure_ascii=False).encode()
+    for secret in credentials.secrets:
+        data = secret.scrub(data)
+    return data
+
+
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
     # Counted after decompression, chunk by chunk: a small compressed answer can unfold to gigabytes.
     chunks = bytearray()
@@ -242,12 +258,20 @@ async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
     return bytes(chunks)
 
 
+def _ended(host: Host, *, sent: bool) -> TransportError:
+    if sent:
+        return ConnectionLost(f"the connection to {host.name} was closed here before the answer came")
+    return ConnectFailed(f"the connection to {host.name} was closed here before anything was sent")
+
+
 def _open(raw: _Raw) -> Envelope:
     if 300 <= raw.status < 400:
         raise BadEnvelope(f"a redirect (HTTP {raw.status}), which is never followed", http_status=raw.status)
     try:
         payload = parse_json(raw.body)
     except BadEnvelope as error:
+        if raw.status == 429:  # whatever page comes with it
+            raise service_error(None, "too many requests", 429, retry_in_s=raw.retry_in_s) from None
         error.http_status = raw.status
         raise
     return open_envelope(payload, raw.status, raw.retry_in_s)
@@ -256,7 +280,7 @@ def _open(raw: _Raw) -> Envelope:
 def _parse_date(value: str | None) -> datetime | None:
     try:
         moment = parsedate_to_datetime(value or "")
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 

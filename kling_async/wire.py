@@ -44,7 +44,8 @@ def parse_json(data: bytes) -> object:
         BadEnvelope: not JSON, NaN or Infinity in it, nested too deeply, or a number too long to be one.
     """
     try:
-        return json.loads(data.removeprefix(b"\xef\xbb\xbf"), parse_constant=_refuse_constant)
+        # As text: given bytes, json.loads would take UTF-16 as well, which no host speaks.
+        return json.loads(data.removeprefix(b"\xef\xbb\xbf").decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         head = clean_text(data[:60].decode("utf-8", "replace"), 60)
         kind = "an HTML page" if data.lstrip()[:1] == b"<" else "not JSON"

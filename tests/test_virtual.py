@@ -927,14 +927,12 @@ async def test_fifty_clients_poll_for_five_minutes_in_seconds() -> None:
                 assert await response.json() == {"task": f"/{number}/{turn}"}
             await asyncio.sleep(4.95)
 
-    began = time.perf_counter()
     async with site(handler), session() as client:
         await asyncio.gather(*(poll(client, number) for number in range(50)))
         assert len(virtual_loop().connections) <= 50
     assert served == 3_000
     assert now() == pytest.approx(300)
     assert virtual_loop().connections == ()
-    assert time.perf_counter() - began < 30
 
 
 async def test_connections_are_kept_alive_and_time_out_when_idle() -> None:

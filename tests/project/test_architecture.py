@@ -95,6 +95,7 @@ LONG: dict[str, str] = {
     "errors": "one class per kind of trouble, most of it docstrings; a user looks in one place",
     "wire": "one normaliser for all dialects, in one place (design.md 3)",
     "session": "the public face; half of it is docstrings",
+    "sweep": "the whole planner in one file, so that another can take its place",
     "scheduler": "the one owner of a job's state; what could leave it has left (poller, submitter, searcher)",
     "emulator.virtual": "a whole event loop; its parts know each other's insides",
 }

@@ -377,7 +377,7 @@ async def test_watch_misses_nothing_while_the_caller_is_at_work() -> None:
     got = []
     async for news in job.watch():
         got.append(news)
-        if news is FIRST:
+        if news == FIRST:
             job.tell(SECOND)
             await turn()
             job.tell(LAST)
@@ -400,7 +400,7 @@ async def test_a_watcher_that_leaves_is_forgotten_and_the_others_stay() -> None:
     job.tell(FIRST)
     stays = asyncio.create_task(watched(job))
     leaving = job.watch()
-    assert await anext(leaving) is FIRST
+    assert await anext(leaving) == FIRST
     await turn()
     assert job._watchers is not None
     assert len(job._watchers) == 2

@@ -41,6 +41,7 @@ from kling_async.lifecycle import (
     is_stale,
     judge_search,
     judge_submission,
+    look_again,
     may_follow,
     next_look,
     outcome_of,
@@ -55,7 +56,7 @@ UN, V, AB = Status.UNRESOLVED, Status.VANISHED, Status.ABANDONED
 
 # Source: the design, "Submission", and the path of one job. A resend goes from unsure back to queued.
 ALLOWED: dict[Status, set[Status]] = {
-    Q: {S, R, AB},
+    Q: {S, U, R, AB},
     S: {Q, U, A, P, OK, F, R, UN, AB},
     U: {Q, A, P, OK, F, UN, AB},
     A: {P, OK, F, V, AB},
@@ -192,17 +193,28 @@ USUAL = Policy()
 def test_looks_follow_the_schedule_of_the_design() -> None:
     times = [next_look(Search(100.0, looks=looks), USUAL) - 100 for looks in range(13)]
     assert times[:8] == [0.5, 1, 2, 4, 8, 15, 30, 60]
-    assert times[8:] == [62, 64, 120, 150, 180]
+    assert times[8:] == [65, 70, 120, 150, 180]
 
 
 def test_a_shorter_window_squeezes_the_looks_and_a_longer_one_adds_its_own_at_the_end() -> None:
     short = Policy(settle_s=6)
     assert [next_look(Search(0.0, looks=looks), short) for looks in range(9)] == pytest.approx(
-        [0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3, 6, 8]
+        [0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3, 6, 11]
     )
     long = Policy(settle_s=300)
     times = [next_look(Search(0.0, looks=looks), long) for looks in range(11)]
-    assert times[7:] == [60, 302, 304, 360]
+    assert times[7:] == [60, 305, 310, 360]
+
+
+def test_looks_keep_their_distance_however_late_they_are() -> None:
+    """After a night asleep every look is overdue: two reads in one instant would be one read."""
+    late = Search(0.0, looks=7, looked_at=30_000.0)
+    assert next_look(late, USUAL) == 30_000.5
+    late = Search(0.0, looks=8, looked_at=30_000.0)
+    assert next_look(late, USUAL) == 30_005.0
+    look_again(late, 40_000.0)
+    assert next_look(late, USUAL) == 40_000.0
+    assert (late.absent, late.answered) == (1, 1)
 
 
 @given(st.floats(0.1, 1000), st.integers(0, 50))
@@ -214,7 +226,7 @@ def test_each_look_comes_after_the_one_before(settle_s: float, looks: int) -> No
 
 
 def judged(search: Search, *, can_find: bool | None, age_s: float, policy: Policy = USUAL) -> Look | Resend | GiveUp:
-    return judge_search(attrs.evolve(search, sent_at=1000.0), can_find=can_find, now=1000.0 + age_s, policy=policy)
+    return judge_search(attrs.evolve(search, since=1000.0), can_find=can_find, now=1000.0 + age_s, policy=policy)
 
 
 DONE = Search(0.0, looks=8, answered=2, absent=2)
