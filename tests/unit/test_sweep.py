@@ -418,8 +418,8 @@ def test_the_first_sweeps_come_after_1_2_4_seconds() -> None:
         ({"pending": 10, "youngest_s": 299.0}, 5),  # a few: as often as allowed
         ({"pending": 10, "youngest_s": 300.0, "endings_per_s": 1e-9}, 15),
         ({"pending": 11, "endings_per_s": 1e-9}, 15),  # at most late_s while tasks are young
-        ({"endings_per_s": 1e-9, "youngest_s": 375.0}, 15),
-        ({"endings_per_s": 1e-9, "youngest_s": 1000.0}, 40),  # a share of their age
+        ({"endings_per_s": 1e-9, "youngest_s": 300.0}, 15),
+        ({"endings_per_s": 1e-9, "youngest_s": 1000.0}, 50),  # a share of their age
         ({"endings_per_s": 1e-9, "youngest_s": 1e6}, 60),  # at most ceiling_s
         ({"endings_per_s": 1e9}, 5),
         ({"endings_per_s": 2.0, "queries": 1}, math.sqrt(32)),
