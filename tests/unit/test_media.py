@@ -148,7 +148,7 @@ def test_a_bad_picture_is_refused_before_it_is_sent(put: Any, data: bytes, words
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     refused(lambda: encode_picture(tmp_path / "missing.png", "image"), "image", "cannot be read: No such file")
     refused(lambda: encode_picture(tmp_path, "image"), "image", "is not a file")
-    refused(lambda: encode_picture(Path("nul\x00l.png"), "image"), "image", "cannot be read: embedded null")
+    refused(lambda: encode_picture(Path("nul\x00l.png"), "image"), "image", "embedded null")
     refused(lambda: encode_picture(tmp_path / ("x" * 300), "image"), "image", "cannot be read: File name too long")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     refused(lambda: encode_picture(tmp_path / "loop", "image"), "image", "cannot be read:")
