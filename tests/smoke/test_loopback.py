@@ -213,8 +213,16 @@ async def test_every_asset_is_saved_and_odd_addresses_are_refused(tmp_path: Path
                 with pytest.raises(DownloadError, match=words):
                     await kling.download(result(url), tmp_path)
         async with KlingSession(api_key="k", base_url="https://gateway.example") as kling:
+            for url in (
+                f"{base}/picture",
+                "https://localhost/x",
+                "https://[::ffff:127.0.0.1]/x",
+                "https://169.254.1.1/x",
+            ):
+                with pytest.raises(DownloadError, match="private"):
+                    await kling.download(result(url), tmp_path)
             with pytest.raises(DownloadError, match="not https"):
-                await kling.download(result(f"{base}/picture"), tmp_path)
+                await kling.download(result("http://clips.example/x.mp4"), tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs a place nobody can write")
