@@ -39,19 +39,21 @@ Every one carries `paid` ("no", "maybe", "yes"), `retryable`, `job_id`, `task_id
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Literal, Self, TypeVar
 
 Paid = Literal["no", "maybe", "yes"]
 
 _TEXT_CAP = 200
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+
+
+def _printable(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
 
 
 def clean_text(text: object, cap: int = _TEXT_CAP) -> str:
     """Make foreign text safe for one line of a log or a terminal: escaped, at most `cap` characters."""
-    escaped = _UNPRINTABLE.sub(lambda m: m.group().encode("unicode_escape").decode("ascii"), str(text)[: 4 * cap])
+    escaped = "".join(_printable(char) for char in str(text)[: 4 * cap])
     return escaped if len(escaped) <= cap else escaped[: cap - 1] + "…"
 
 
