@@ -242,8 +242,9 @@ class KlingSession:
     def _advise(self, endpoint: Endpoint, request: Any, stacklevel: int) -> None:
         for advice in endpoint.advice(request, self._host):
             if self._strict:
-                raise InvalidRequest("request", type(request).__name__, f"{advice} (strict=True)")
-            warnings.warn(advice, RequestWarning, stacklevel=stacklevel)
+                given = getattr(request, advice.field.partition(".")[0], None)
+                raise InvalidRequest(advice.field, given, f"{advice} (strict=True)")
+            warnings.warn(str(advice), RequestWarning, stacklevel=stacklevel)
 
     async def generate(
         self,

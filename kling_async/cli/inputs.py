@@ -275,7 +275,7 @@ class Input:
 
 def first_advice(request: Any, host: Host) -> str | None:
     """Tell the first thing that is likely wrong with a request on this host: what --strict refuses."""
-    return next(iter(find_endpoint(request).advice(request, host)), None)
+    return next((str(advice) for advice in find_endpoint(request).advice(request, host)), None)
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 import attrs
 import cattrs
@@ -21,6 +21,7 @@ from ..errors import InvalidRequest
 from ..models import AssetKind
 
 _N = TypeVar("_N")
+_R = TypeVar("_R")
 
 Media = str | Path
 """An image or audio: a URL, Base64 without a `data:` prefix, or a local file as a Path, read when it is sent."""
@@ -33,6 +34,10 @@ IMAGE = {"media": "image"}
 """Metadata of a field that takes a local JPG or PNG, held to the service's limits for pictures."""
 MASK = {"media": "mask"}
 """Metadata of a field that takes a local JPG or PNG without limits on its sides."""
+AUDIO = {"media": "audio"}
+"""Metadata of a field that takes a local sound file, held to the service's limits for sounds."""
+NOT_SENT = {"wire": "path"}
+"""Metadata of a field that is part of the path, and not of the body."""
 ALWAYS = {"always": True}
 """Metadata of a field that is sent also when it has its default."""
 
@@ -46,7 +51,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*\Z")
 
 
 class Request(Protocol):
-    """What every request class has in common."""
+    """What every request that makes a task has in common."""
 
     @property
     def external_task_id(self) -> str | None:
@@ -64,29 +69,75 @@ class Request(Protocol):
         ...
 
 
+class Call(Generic[_R]):
+    """A request that makes no task: `await session.call(request)` gives its answer, of type R, at once."""
+
+    __slots__ = ()
+
+
+@attrs.frozen
+class Advice:
+    """What is likely wrong with a request on a model or host; prints as its sentence.
+
+    Attributes:
+        field: the field it is about, as the user wrote it.
+        told: one sentence.
+    """
+
+    field: str
+    told: str
+
+    def __str__(self) -> str:
+        return self.told
+
+
+Standard = Literal["legacy", "new", "solutions", "account"]
+Kind = Literal["task", "finished", "call"]
+
+
 @attrs.frozen(kw_only=True)
 class Endpoint:
     """One row of the registry: all that the rest of the package knows about a kind of generation.
 
     Attributes:
         name: short name, as on the command line.
-        path: the service's own path of the create call; queries go below it.
+        path: the service's own path of the call, percent-encoded; queries go below it.
         request: its request class.
+        source: page of the service reference it is taken from.
         yields: kind of its first output.
         pack: resource-pack family whose slots its tasks take.
+        kind: "task" makes a task to be followed, "finished" one that is finished in the reply and cannot be asked
+            about, "call" makes none and answers at once.
+        standard: which generation of the service's interface it belongs to.
+        method: of the call.
+        answer: class of a call's answer.
+        has_list: whether the service documents a list of its tasks.
+        by_external_id: whether the service documents that a single query takes the external id.
         default_model: model the service takes when the request names none; its tasks share that model's slots.
         slots: how many slots a request takes.
-        advice: rules that depend on model or host, as sentences; shown as RequestWarning.
+        advice: rules that depend on model or host; shown as RequestWarning.
     """
 
     name: str
     path: str
     request: type[Any]
-    yields: AssetKind
-    pack: str
+    source: str = ""
+    yields: AssetKind = "video"
+    pack: str = ""
+    kind: Kind = "task"
+    standard: Standard = "legacy"
+    method: Literal["POST", "GET"] = "POST"
+    answer: type[Any] | None = None
+    has_list: bool = True
+    by_external_id: bool = True
     default_model: str = ""
     slots: Callable[[Any], int] = attrs.field(default=lambda _request: 1, repr=False)
-    advice: Callable[[Any, Host], Iterable[str]] = attrs.field(default=lambda _request, _host: (), repr=False)
+    advice: Callable[[Any, Host], Iterable[Advice]] = attrs.field(default=lambda _request, _host: (), repr=False)
+
+    def model_of(self, request: Any) -> str:
+        """Give the model whose slots a request takes; where an endpoint has but one, the endpoint stands for it."""
+        named = getattr(request, "model_name", None) or getattr(request, "extra", {}).get("model_name")
+        return str(named or self.default_model or self.name)
 
 
 # --- rules ---------------------------------------------------------------------------------------------------------
@@ -179,6 +230,13 @@ def seconds(low: float, high: float) -> Rule:
             raise InvalidRequest(field.name, value, f"must be a length from {low:g} to {high:g} seconds")
 
     return check
+
+
+def as_media(value: Media | Mapping[str, object] | None) -> Any:
+    """Take what a field for media takes; `{"file": "a.png"}` is a local file in plain data, as `to_plain` writes it."""
+    if isinstance(value, Mapping) and value.keys() == {"file"} and isinstance(value["file"], str):
+        return Path(value["file"])
+    return value
 
 
 def media(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -287,6 +345,28 @@ def from_mapping(kind: type[_N], value: Mapping[str, object]) -> _N:
     return kind(**value)
 
 
+def to_plain(value: Any) -> Any:
+    """Turn a request or a nested object into plain JSON data, from which `from_mapping` makes an equal one.
+
+    Unset fields are left out; a local file is `{"file": path}`, never its content.
+    """
+    if isinstance(value, Path):
+        return {"file": str(value)}
+    if attrs.has(type(value)):
+        return {
+            field.name: to_plain(inner)
+            for field in attrs.fields(type(value))
+            if field.init
+            and (inner := getattr(value, field.name)) is not None
+            and not (field.name == "extra" and not inner)
+        }
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [to_plain(item) for item in value]
+    return value
+
+
 def _nearest(name: str, known: Iterable[str]) -> list[str]:
     # "model" is model_name, not mode: the service itself takes the former for it and ignores it.
     longer = [field for field in known if field.startswith(f"{name}_")]
@@ -309,8 +389,7 @@ def body_of(request: object, host: Host) -> Body:
         InvalidRequest: a length with a fraction, on a host that wants whole seconds.
     """
     body: Body = _converter_for(host.seconds_as, host.element_id_as).unstructure(request)
-    extra = getattr(request, "extra", None) or {}
-    return {**body, **extra}
+    return body
 
 
 _CONVERTERS: dict[tuple[str, str], cattrs.Converter] = {}
@@ -334,15 +413,21 @@ def _make_converter(hooks: Mapping[str, Callable[[Any], object]]) -> cattrs.Conv
     def factory(kind: type[Any]) -> Callable[[Any], dict[str, Any]]:
         overrides: dict[str, Any] = {}
         for field in attrs.fields(kind):
-            if field.name == "extra":
+            use = field.metadata.get("wire", "")
+            if field.name == "extra" or use == "path":
                 overrides[field.name] = override(omit=True)
                 continue
-            hook = hooks.get(field.metadata.get("wire", ""))
+            hook = hooks.get(use)
             overrides[field.name] = override(
-                omit_if_default=not field.metadata.get("always", False),
+                # What the class itself fixes (the type of an item of contents) is sent always.
+                omit_if_default=field.init and not field.metadata.get("always", False),
                 unstruct_hook=None if hook is None else _unless_none(hook),
             )
-        return make_dict_unstructure_fn(kind, converter, **overrides)
+        overrides["_cattrs_include_init_false"] = True
+        plain = make_dict_unstructure_fn(kind, converter, **overrides)
+        if "extra" not in attrs.fields_dict(kind):
+            return plain
+        return lambda value: {**plain(value), **value.extra}
 
     converter.register_unstructure_hook_factory(attrs.has, factory)
     return converter

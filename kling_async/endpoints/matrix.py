@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from .base import seconds_of
+from .base import Advice, seconds_of
 
 
 @attrs.frozen
@@ -114,57 +114,60 @@ _RATIOS = _names("16:9 9:16 1:1")
 _CAMERA_MOVES = _names("simple down_back forward_up right_turn_forward left_turn_forward")
 
 
-def advise_model(request: Any) -> Iterator[str]:
+def advise_model(request: Any) -> Iterator[Advice]:
     """Say what this request asks of its model that the model is not known to do."""
     kind = type(request).__name__
     endpoint = _ENDPOINT_OF.get(kind, "")
     ratio = getattr(request, "aspect_ratio", None)
     if ratio is not None and ratio not in _RATIOS:
-        yield f"aspect_ratio {ratio} is not one of {', '.join(sorted(_RATIOS))}"
+        yield Advice("aspect_ratio", f"aspect_ratio {ratio} is not one of {', '.join(sorted(_RATIOS))}")
     camera = getattr(request, "camera_control", None)
     if camera is not None and camera.type not in _CAMERA_MOVES:
-        yield f"camera_control.type {camera.type} is not one of {', '.join(sorted(_CAMERA_MOVES))}"
+        known = ", ".join(sorted(_CAMERA_MOVES))
+        yield Advice("camera_control.type", f"camera_control.type {camera.type} is not one of {known}")
     name = request.model_name or str(request.extra.get("model_name", DEFAULT_MODELS.get(kind)))
     model = MODELS.get(name)
     if model is None:
         return
     if endpoint not in model.endpoints:
-        yield f"{name} is not known on {endpoint}"
+        yield Advice("model_name", f"{name} is not known on {endpoint}")
         return
     length = seconds_of(request.duration)
     if length is not None and length not in model.seconds:
-        yield f"{name} makes clips of {_spelt(model.seconds)} seconds, not {length:g}"
+        yield Advice("duration", f"{name} makes clips of {_spelt(model.seconds)} seconds, not {length:g}")
     if request.mode is not None and model.modes and request.mode not in model.modes:
-        yield f"{name} has no mode {request.mode}"
+        yield Advice("mode", f"{name} has no mode {request.mode}")
     tail = getattr(request, "image_tail", None) is not None
-    for asked, able, what in (
-        (request.sound == "on", model.sound, "sound"),
-        (request.multi_shot, model.shots, "multi-shot"),
-        (tail, model.end_frame, _FRAME),
-        (tail and request.image is None, model.tail_only, "last frame without a first one"),
-        (camera is not None, endpoint in model.camera, _CAMERA),
-        (bool(getattr(request, "static_mask", None) or getattr(request, "dynamic_masks", None)), model.brush, _BRUSH),
-        (getattr(request, "cfg_scale", None) is not None, model.scale, "cfg_scale"),
+    static = getattr(request, "static_mask", None) is not None
+    masks = static or getattr(request, "dynamic_masks", None) is not None
+    for field, asked, able, what in (
+        ("sound", request.sound == "on", model.sound, "sound"),
+        ("multi_shot", request.multi_shot, model.shots, "multi-shot"),
+        ("image_tail", tail, model.end_frame, _FRAME),
+        ("image_tail", tail and request.image is None, model.tail_only, "last frame without a first one"),
+        ("camera_control", camera is not None, endpoint in model.camera, _CAMERA),
+        ("static_mask" if static else "dynamic_masks", masks, model.brush, _BRUSH),
+        ("cfg_scale", getattr(request, "cfg_scale", None) is not None, model.scale, "cfg_scale"),
     ):
         if asked and not able:
-            yield f"{name} has no {what} on {endpoint}"
+            yield Advice(field, f"{name} has no {what} on {endpoint}")
         elif asked and what in model.only:
             yield from _limits(f"{name} has {what}", model.only[what], request)
     if name == "kling-v1-5" and camera is not None and camera.type != "simple":
-        yield 'kling-v1-5 has camera control only with type="simple"'
+        yield Advice("camera_control.type", 'kling-v1-5 has camera control only with type="simple"')
     if name == "kling-v2-6" and tail and request.sound == "on":
-        yield "kling-v2-6 has a last frame only without sound"
+        yield Advice("sound", "kling-v2-6 has a last frame only without sound")
     short = length in model.seconds and length not in _5_10
     if name == "kling-video-o1" and short and not _has_references(request):
-        yield "kling-video-o1 makes clips of 5 or 10 seconds from words or a first frame"
+        yield Advice("duration", "kling-video-o1 makes clips of 5 or 10 seconds from words or a first frame")
 
 
-def _limits(told: str, only: Only, request: Any) -> Iterator[str]:
+def _limits(told: str, only: Only, request: Any) -> Iterator[Advice]:
     if (request.mode or "std") not in only.modes:  # std is the service's default
-        yield f'{told} only with mode="{" or ".join(sorted(only.modes))}"'
+        yield Advice("mode", f'{told} only with mode="{" or ".join(sorted(only.modes))}"')
     length = seconds_of(request.duration) or _DEFAULT_SECONDS
     if length not in only.seconds and length in _5_10:
-        yield f"{told} only with {_spelt(only.seconds)} seconds"
+        yield Advice("duration", f"{told} only with {_spelt(only.seconds)} seconds")
 
 
 def _has_references(request: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Local pictures: checked by their own bytes and encoded at the moment they are sent.
+"""Local pictures and sounds: checked by their own bytes and encoded at the moment they are sent.
 
 Stage: registry and wire. After: the request's body. Before: transport. A queue of 10,000 jobs must not hold 10,000
 pictures, so requests keep the Path and this is called, off the event loop, when a job has its slot.
@@ -18,6 +18,7 @@ from ..errors import InvalidRequest
 
 # Source: service reference, "Image to Video": at most 10 MB, each side at least 300 px, 1:2.5 to 2.5:1.
 _MOST_BYTES = 10 * 1024 * 1024
+_MOST_SOUND_BYTES = 5 * 1024 * 1024  # source: service reference, "Avatar"
 _LEAST_SIDE_PX = 300
 _MOST_RATIO = 2.5
 
@@ -65,16 +66,7 @@ def encode_picture(path: Path, field: str, *, bounded: bool = True) -> str:
     Raises:
         InvalidRequest: not readable, too large, not a JPG or PNG by its own bytes, or out of bounds.
     """
-    try:
-        found = path.stat()
-        # A pipe or a device may never end.
-        data = path.read_bytes() if stat.S_ISREG(found.st_mode) and found.st_size <= _MOST_BYTES else None
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise InvalidRequest(field, str(path), f"cannot be read: {reason or error}") from None
-    if data is None:
-        large = f"has {found.st_size:,} bytes, at most {_MOST_BYTES:,} are allowed"
-        raise InvalidRequest(field, str(path), large if stat.S_ISREG(found.st_mode) else "is not a file")
+    data = _read(path, field, _MOST_BYTES)
     sides = picture_size(data)
     if sides is None or not all(sides):
         raise InvalidRequest(field, str(path), "is not a JPG or PNG, whatever its name says")
@@ -84,6 +76,41 @@ def encode_picture(path: Path, field: str, *, bounded: bool = True) -> str:
     if bounded and max(sides) > _MOST_RATIO * min(sides):
         raise InvalidRequest(field, str(path), f"is {width} x {height} px, sides may differ by {_MOST_RATIO} at most")
     return base64.b64encode(data).decode("ascii")
+
+
+def encode_sound(path: Path, field: str) -> str:
+    """Read, check and encode one local sound file; blocks on the disk.
+
+    Returns:
+        Base64 without a `data:` prefix.
+
+    Raises:
+        InvalidRequest: not readable, too large, or not MP3, WAV, M4A or AAC by its own bytes.
+    """
+    data = _read(path, field, _MOST_SOUND_BYTES)
+    if not _is_sound(data):
+        raise InvalidRequest(field, str(path), "is not MP3, WAV, M4A or AAC, whatever its name says")
+    return base64.b64encode(data).decode("ascii")
+
+
+def _is_sound(data: bytes) -> bool:
+    mpeg = len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0  # a frame of MP3 or AAC
+    wave = data.startswith(b"RIFF") and data[8:12] == b"WAVE"
+    return mpeg or wave or data.startswith(b"ID3") or data[4:8] == b"ftyp"
+
+
+def _read(path: Path, field: str, most_bytes: int) -> bytes:
+    try:
+        found = path.stat()
+        # A pipe or a device may never end.
+        data = path.read_bytes() if stat.S_ISREG(found.st_mode) and found.st_size <= most_bytes else None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise InvalidRequest(field, str(path), f"cannot be read: {reason or error}") from None
+    if data is None:
+        large = f"has {found.st_size:,} bytes, at most {most_bytes:,} are allowed"
+        raise InvalidRequest(field, str(path), large if stat.S_ISREG(found.st_mode) else "is not a file")
+    return data
 
 
 def has_files(request: object) -> bool:
@@ -114,19 +141,29 @@ def encode_files(body: Mapping[str, object], request: Any) -> dict[str, object]:
     Raises:
         InvalidRequest: as `encode_picture`.
     """
-    return {name: _encoded(value, name, _kind_of(request, name)) for name, value in body.items()}
+    return {
+        name: _encoded(value, name, getattr(request, name, None), _use(request, name)) for name, value in body.items()
+    }
 
 
-def _kind_of(request: Any, name: str) -> str:
-    field = attrs.fields_dict(type(request)).get(name)
-    return field.metadata.get("media", "image") if field is not None else "image"
+def _use(owner: object, name: str) -> str:
+    field = attrs.fields_dict(type(owner)).get(name) if attrs.has(type(owner)) else None
+    return str(field.metadata.get("media", "image")) if field is not None else "image"
 
 
-def _encoded(value: object, name: str, kind: str) -> object:
+def _encoded(value: object, name: str, given: object, use: str) -> object:
+    """Encode what a body holds; `given` is the request's own value at this place, whose class knows its use."""
     if isinstance(value, Path):
-        return encode_picture(value, name, bounded=kind != "mask")
+        return encode_sound(value, name) if use == "audio" else encode_picture(value, name, bounded=use != "mask")
     if isinstance(value, Mapping):
-        return {key: _encoded(item, f"{name}.{key}", "mask" if key == "mask" else kind) for key, item in value.items()}
+        return {
+            key: _encoded(item, f"{name}.{key}", getattr(given, key, None), _use(given, key) if given else use)
+            for key, item in value.items()
+        }
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_encoded(item, f"{name}[{index}]", kind) for index, item in enumerate(value)]
+        owners = given if isinstance(given, Sequence) and len(given) == len(value) else [None] * len(value)
+        return [
+            _encoded(item, f"{name}[{index}]", owner, use)
+            for index, (item, owner) in enumerate(zip(value, owners, strict=True))
+        ]
     return value

@@ -18,6 +18,7 @@ from .base import (
     MASK,
     SECONDS,
     Media,
+    as_media,
     boolean,
     element_id,
     few,
@@ -105,7 +106,7 @@ class DynamicMask:
         trajectories: 2 to 77 points, in the order of the motion.
     """
 
-    mask: Media = attrs.field(validator=media, metadata=MASK)
+    mask: Media = attrs.field(converter=as_media, validator=media, metadata=MASK)
     trajectories: tuple[Point, ...] = attrs.field(converter=_points, validator=few(77, least=2))
 
 
@@ -147,7 +148,7 @@ class ReferenceImage:
         type: first_frame or end_frame pins it; unset it is a reference.
     """
 
-    image_url: Media = attrs.field(validator=media, metadata=IMAGE)
+    image_url: Media = attrs.field(converter=as_media, validator=media, metadata=IMAGE)
     type: str | None = attrs.field(default=None, validator=optional(one_of("first_frame", "end_frame")))
 
 

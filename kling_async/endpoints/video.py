@@ -18,8 +18,10 @@ from .base import (
     IMAGE,
     MASK,
     SECONDS,
+    Advice,
     Endpoint,
     Media,
+    as_media,
     boolean,
     external_id,
     extra_fields,
@@ -136,8 +138,8 @@ class ImageToVideo:
     """
 
     model_name: str | None = attrs.field(default=None, validator=_words)
-    image: Media | None = attrs.field(default=None, validator=optional(media), metadata=IMAGE)
-    image_tail: Media | None = attrs.field(default=None, validator=optional(media), metadata=IMAGE)
+    image: Media | None = attrs.field(default=None, converter=as_media, validator=optional(media), metadata=IMAGE)
+    image_tail: Media | None = attrs.field(default=None, converter=as_media, validator=optional(media), metadata=IMAGE)
     prompt: str | None = attrs.field(default=None, validator=_prompt)
     negative_prompt: str | None = attrs.field(default=None, validator=_prompt)
     multi_shot: bool | None = attrs.field(default=None, validator=optional(boolean))
@@ -150,7 +152,7 @@ class ImageToVideo:
     sound: str | None = attrs.field(default=None, validator=optional(one_of("on", "off")))
     cfg_scale: float | None = attrs.field(default=None, validator=optional(number(0, 1)))
     mode: str | None = attrs.field(default=None, validator=_words)
-    static_mask: Media | None = attrs.field(default=None, validator=optional(media), metadata=MASK)
+    static_mask: Media | None = attrs.field(default=None, converter=as_media, validator=optional(media), metadata=MASK)
     dynamic_masks: tuple[DynamicMask, ...] | None = attrs.field(
         default=None, converter=as_masks, validator=optional(few(6)), metadata=MASK
     )
@@ -281,32 +283,35 @@ def _check_voices(request: TextToVideo | ImageToVideo | OmniVideo) -> None:
 _REFERENCE = re.compile(r"<<<(image|element|video|voice)_(\d+)>>>")
 
 
-def _advise(request: Any, host: Host) -> Iterator[str]:
+def _advise(request: Any, host: Host) -> Iterator[Advice]:
     if host.prompt_limits is not None:
         for name, longest in zip(("prompt", "negative_prompt"), host.prompt_limits, strict=True):
             given = getattr(request, name, None)
             if given is not None and len(given) > longest:
-                yield f"{name} has {len(given)} characters; this host prints a limit of {longest}"
+                told = f"{name} has {len(given)} characters; this host prints a limit of {longest}"
+                yield Advice(name, told)
     for kind, index in _REFERENCE.findall(request.prompt or ""):
         given = request.image if kind == "image" and isinstance(request, ImageToVideo) else None
         listed = getattr(request, f"{kind}_list", None) or ((given,) if given is not None else ())
         if not 1 <= int(index) <= len(listed):
-            yield f"the prompt refers to {kind}_{index}, and there are {len(listed)}"
+            yield Advice("prompt", f"the prompt refers to {kind}_{index}, and there are {len(listed)}")
     yield from advise_model(request)
     if isinstance(request, OmniVideo) and request.aspect_ratio is None and "aspect_ratio" not in request.extra:
         framed = any(picture.type == "first_frame" for picture in request.image_list or ())
         edited = any(video.refer_type in {None, "base"} for video in request.video_list or ())
         if not framed and not edited:
-            yield "aspect_ratio is needed without a first frame and without a video to edit"
+            told = "aspect_ratio is needed without a first frame and without a video to edit"
+            yield Advice("aspect_ratio", told)
     prompted = request.prompt is not None or request.multi_prompt is not None or "prompt" in request.extra
     if isinstance(request, ImageToVideo) and not prompted and host.family != "cometapi":
-        yield "the newest reference of the service requires a prompt"
+        yield Advice("prompt", "the newest reference of the service requires a prompt")
 
 
 ENDPOINTS = (
     Endpoint(
         name="text2video",
         path="/v1/videos/text2video",
+        source="Text to Video",
         request=TextToVideo,
         yields="video",
         pack="video",
@@ -316,6 +321,7 @@ ENDPOINTS = (
     Endpoint(
         name="image2video",
         path="/v1/videos/image2video",
+        source="Image to Video",
         request=ImageToVideo,
         yields="video",
         pack="video",
@@ -325,6 +331,7 @@ ENDPOINTS = (
     Endpoint(
         name="omni-video",
         path="/v1/videos/omni-video",
+        source="Omni Video",
         request=OmniVideo,
         yields="video",
         pack="video",

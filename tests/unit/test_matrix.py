@@ -31,7 +31,7 @@ def omni(model: str | None = None, **fields: Any) -> OmniVideo:
 
 
 def advice(request: Any, host: str = "official") -> list[str]:
-    return list(find_endpoint(request).advice(request, HOSTS[host]))
+    return [str(told) for told in find_endpoint(request).advice(request, HOSTS[host])]
 
 
 # Source: service reference, "Capability Map" and "Image to Video": what each model is known to do.
