@@ -142,22 +142,26 @@ def encode_files(body: Mapping[str, object], request: Any) -> dict[str, object]:
         InvalidRequest: as `encode_picture`.
     """
     return {
-        name: _encoded(value, name, getattr(request, name, None), _use(request, name)) for name, value in body.items()
+        name: _encoded(value, name, getattr(request, name, None), _use(request, name, "image"))
+        for name, value in body.items()
     }
 
 
-def _use(owner: object, name: str) -> str:
+def _use(owner: Any, name: str, otherwise: str) -> str:
+    """Tell what a file at this place is for: its field says so, and for a field nobody knows its name or place."""
     field = attrs.fields_dict(type(owner)).get(name) if attrs.has(type(owner)) else None
-    return str(field.metadata.get("media", "image")) if field is not None else "image"
+    if field is None:
+        return "mask" if name == "mask" else otherwise
+    return str(field.metadata.get("media", otherwise))
 
 
-def _encoded(value: object, name: str, given: object, use: str) -> object:
-    """Encode what a body holds; `given` is the request's own value at this place, whose class knows its use."""
+def _encoded(value: object, name: str, given: Any, use: str) -> object:
+    """Encode what a body holds; `given` is the request's own value at this place."""
     if isinstance(value, Path):
         return encode_sound(value, name) if use == "audio" else encode_picture(value, name, bounded=use != "mask")
     if isinstance(value, Mapping):
         return {
-            key: _encoded(item, f"{name}.{key}", getattr(given, key, None), _use(given, key) if given else use)
+            key: _encoded(item, f"{name}.{key}", getattr(given, key, None), _use(given, key, use))
             for key, item in value.items()
         }
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
