@@ -6,8 +6,8 @@ Stage: registry and wire. After: models. A host is data; what it can do beyond t
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import attrs
 from yarl import URL
@@ -16,7 +16,12 @@ from .errors import ConfigError, clean_text
 from .models import TaskStatus
 
 NumberAs = Literal["string", "number", "integer"]
-Family = Literal["official", "cometapi", "new-api", "gateway"]
+Family = Literal[
+    "official", "cometapi", "new-api", "gateway", "kapon", "hingnet", "crazyrouter", "aimanyi", "cloudsway"
+]
+Part = Literal["list", "batch", "external", "new", "solutions", "account"]
+"""A part of the service that a host may not have: two forms of query, questions by external id, the new standard,
+the Solutions API, the account's own pages."""
 
 # Source: service reference, "Query Task", and what gateways were seen to say. Compared in lower case.
 STATUS_WORDS: Mapping[str, TaskStatus] = {
@@ -52,7 +57,15 @@ class Host:
         family: whose habits it has.
         seconds_as: JSON type of `duration`: the service wants a string, some gateways a number or an integer.
         element_id_as: JSON type of `element_id`: the service wants an integer, some gateways a string.
-        prompt_limits: longest prompt and negative prompt this host prints, in characters; None where it prints none.
+        prompt_limits: longest prompt and negative prompt this host prints for its first video endpoints, in
+            characters; None where it prints none.
+        roots: what stands between the prefix and a path of the legacy standard (where the service has "/v1"), and of
+            the new one.
+        new_single: where a single query of the new standard goes: to "tasks", as at the service, or to the "path" of
+            the create call.
+        lacks: parts of the service this host is known not to have; what is not listed is found out.
+        undocumented: parts that no page of this host speaks of; using one gives advice.
+        retention_s: how long the URLs of assets are said to work, seconds; None where nothing is said.
     """
 
     url: URL = attrs.field(converter=URL)
@@ -61,6 +74,11 @@ class Host:
     seconds_as: NumberAs = "string"
     element_id_as: Literal["string", "integer"] = "integer"
     prompt_limits: tuple[int, int] | None = None
+    roots: tuple[str, str] = ("/v1", "")
+    new_single: Literal["tasks", "path"] = "path"
+    lacks: frozenset[Part] = frozenset({"solutions", "account"})
+    undocumented: frozenset[Part] = frozenset({"new"})
+    retention_s: float | None = None
 
     def __attrs_post_init__(self) -> None:
         url = self.url
@@ -78,7 +96,9 @@ class Host:
 
     def path(self, path: str) -> URL:
         """Give the URL of one of the service's own paths; `path` must be percent-encoded already."""
-        return self.url.join(URL(f"{self.prefix}{path}", encoded=True))
+        legacy, new = self.roots
+        rooted = legacy + path.removeprefix("/v1") if path.startswith("/v1/") else new + path
+        return self.url.join(URL(f"{self.prefix}{rooted}", encoded=True))
 
 
 def _shown(url: URL) -> str:
@@ -93,11 +113,58 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-# Source: service reference, "API domain"; CometAPI reference, "Text to Video" (limits printed there: 500 and 200).
+_DAY_S = 86_400.0
+_OFFICIAL_ONLY: frozenset[Part] = frozenset({"solutions", "account"})
+
+# What is known of each family of hosts. Source: service reference, "Hosts", "Query, Gateways" and "CometAPI
+# specifics"; each gateway's own pages. What is not here is discovered.
+_HABITS: Mapping[Family, Mapping[str, Any]] = {
+    # Results are cleared after 30 days; source: service reference, "Query Task".
+    "official": {
+        "prefix": "",
+        "new_single": "tasks",
+        "lacks": frozenset(),
+        "undocumented": frozenset(),
+        "retention_s": 30 * _DAY_S,
+    },
+    # Limits printed in its "Text to Video": 500 and 200 characters. No list, batch or account is documented.
+    "cometapi": {"prompt_limits": (500, 200)},
+    # Its source has no list, batch or new-standard route, and looks up its own task id only.
+    "new-api": {"lacks": _OFFICIAL_ONLY | {"list", "batch", "external", "new"}},
+    # "Either id", and ?pageNum&pageSize on each type of task; source: its "Task Query".
+    "kapon": {"lacks": _OFFICIAL_ONLY | {"batch"}},
+    # The service's id, its own platform id or the external one; source: its "Task Query".
+    "hingnet": {"lacks": _OFFICIAL_ONLY | {"batch"}},
+    # Six query paths by its task id, and no other; source: its "Query".
+    "crazyrouter": {"lacks": _OFFICIAL_ONLY | {"list", "batch", "external"}},
+    # Serves a new-standard path and asks at the same path; its legacy pages type `duration` as a number.
+    "aimanyi": {"seconds_as": "number", "prompt_limits": (500, 200), "undocumented": frozenset()},
+    # Paths are /v1/ai/{endpointPath}/kling/videos/..., of both standards; source: its "Kling 3.0 Turbo".
+    "cloudsway": {"roots": ("", "/videos"), "undocumented": frozenset(), "lacks": _OFFICIAL_ONLY | {"batch"}},
+    "gateway": {},
+}
+
+
+def _of_family(family: Family, origin: URL, prefix: str) -> Host:
+    habits = {"prefix": "/kling", **_HABITS[family]}
+    return Host(url=origin, family=family, **{**habits, "prefix": prefix or habits["prefix"]})
+
+
+# Source: service reference, "Hosts"; the gateways' own pages.
 PRESETS: Mapping[str, Host] = {
-    "cometapi": Host(url=URL("https://api.cometapi.com"), prefix="/kling", family="cometapi", prompt_limits=(500, 200)),
-    "global": Host(url=URL("https://api-singapore.klingai.com"), family="official"),
-    "china": Host(url=URL("https://api-beijing.klingai.com"), family="official"),
+    "cometapi": _of_family("cometapi", URL("https://api.cometapi.com"), ""),
+    "global": _of_family("official", URL("https://api-singapore.klingai.com"), ""),
+    "china": _of_family("official", URL("https://api-beijing.klingai.com"), ""),
+    "kapon": _of_family("kapon", URL("https://models.kapon.cloud"), ""),
+    "hingnet": _of_family("hingnet", URL("https://models.hingnet.com.cn"), ""),
+    "crazyrouter": _of_family("crazyrouter", URL("https://crazyrouter.com"), ""),
+}
+# Families whose address only the user knows: how to write it.
+_NEEDS_URL: Mapping[str, str] = {
+    "new-api": "new-api:https://your.gateway",
+    "aimanyi": "aimanyi:https://its.address",
+    "cloudsway": "cloudsway:https://genaiapi.cloudsway.net/v1/ai/<endpointPath>/kling",
+    "official": "official:https://its.address",
 }
 _BY_NAME = {preset.url.host: preset for preset in PRESETS.values()}
 _OLD_OFFICIAL = "api.klingai.com"
@@ -109,8 +176,7 @@ def new_api(url: str) -> Host:
     Raises:
         ConfigError: not an https URL (http is allowed on loopback only).
     """
-    origin, prefix = _split(url)
-    return Host(url=origin, prefix=prefix or "/kling", family="new-api")
+    return _of_family("new-api", *_split(url))
 
 
 def official(url: str) -> Host:
@@ -119,8 +185,7 @@ def official(url: str) -> Host:
     Raises:
         ConfigError: not an https URL (http is allowed on loopback only).
     """
-    origin, prefix = _split(url)
-    return Host(url=origin, prefix=prefix, family="official")
+    return _of_family("official", *_split(url))
 
 
 def _split(base_url: str) -> tuple[URL, str]:
@@ -138,16 +203,14 @@ def _split(base_url: str) -> tuple[URL, str]:
         raise ConfigError("base_url is not a URL") from None
 
 
-_FAMILIES: Mapping[str, Callable[[str], Host]] = {"official": official, "new-api": new_api}
-
-
 def find_host(base_url: str | Host) -> Host:
     """Resolve what a user gave as `base_url`.
 
     Args:
-        base_url: "cometapi", "global", "china", a URL, or a Host. A URL with a path keeps it as the prefix; one
-            without gets "/kling", as gateways have it. The addresses of the presets are recognised. "official:" or
-            "new-api:" before a URL names the family, as `official()` and `new_api()` do.
+        base_url: "cometapi", "global", "china", "kapon", "hingnet", "crazyrouter", a URL, or a Host. A URL with a path
+            keeps it as the prefix; one without gets "/kling", as gateways have it. The addresses of the presets are
+            recognised. A family before a URL ("official:", "new-api:", "aimanyi:", "cloudsway:", or any preset's but
+            the first three) says how the host there speaks.
 
     Raises:
         ConfigError: not a preset and not an https URL (http is allowed on loopback only).
@@ -156,13 +219,16 @@ def find_host(base_url: str | Host) -> Host:
         return base_url
     if base_url in PRESETS:
         return PRESETS[base_url]
-    family, _, url = base_url.partition(":")
-    if family in _FAMILIES:
-        return _FAMILIES[family](url)
+    if base_url in _NEEDS_URL:
+        raise ConfigError(f"base_url {base_url!r} needs an address: write {_NEEDS_URL[base_url]!r}")
+    for family in _HABITS:
+        if base_url.startswith(f"{family}:"):
+            return _of_family(family, *_split(base_url.removeprefix(f"{family}:")))
     origin, prefix = _split(base_url)
     known = _BY_NAME.get(origin.host)
     if known is not None and prefix in {"", known.prefix}:
         return attrs.evolve(known, url=origin)
     if origin.host == _OLD_OFFICIAL:
-        return official(base_url)
-    return Host(url=origin, prefix=prefix or "/kling")
+        # It serves only the /v1 tree.
+        return attrs.evolve(official(base_url), lacks=frozenset({"new", "batch", "solutions", "account"}))
+    return _of_family("gateway", origin, prefix)

@@ -30,7 +30,12 @@ KlingError
 ├─ SessionError
 │   ├─ SessionClosed               the session ended first: .resumable
 │   └─ SchedulerCrashed            a bug of this package; the cause is chained
-└─ DownloadError                   an asset could not be saved; the generation is not affected
+├─ JournalError                    the durable record could not be read or written
+│   ├─ JournalCorrupt              its file is damaged: .line
+│   ├─ JournalLocked               another process holds its file
+│   └─ LeaseLost                   another session has taken the job over
+├─ DownloadError                   an asset could not be saved; the generation is not affected
+└─ CallbackRejected                a callback that is unsigned, forged, stale or unreadable: .reason
 RequestWarning(UserWarning)        likely wrong for this model or host, sent all the same
 ```
 
@@ -345,11 +350,55 @@ class SchedulerCrashed(SessionError):
     paid: Paid = "maybe"
 
 
+class JournalError(KlingError):
+    """The durable record could not be read or written. Of a change it means: do not count on it being recorded."""
+
+
+class JournalCorrupt(JournalError):
+    """The journal's file is damaged, or not a journal; nothing of it is used. Restore it, or move it aside.
+
+    Attributes:
+        line: number of the damaged record, where it is one record and not the file.
+    """
+
+    line: int | None = None
+
+    def __init__(self, message: str, *, line: int | None = None) -> None:
+        if line is not None:
+            self.line = line
+        super().__init__(message)
+
+
+class JournalLocked(JournalError):
+    """Another process holds the journal's file longer than is waited for."""
+
+    retryable = True
+
+
+class LeaseLost(JournalError):
+    """Another session has taken the job over and follows it now: leave it alone here, and send nothing for it."""
+
+    paid: Paid = "maybe"
+
+
 class DownloadError(KlingError):
     """An asset could not be saved. The generation itself succeeded and stays so."""
 
     paid: Paid = "yes"
     retryable = True
+
+
+class CallbackRejected(KlingError):
+    """A callback that is not to be believed, or not to be read: answer it with HTTP 4xx. Jobs are not affected.
+
+    Attributes:
+        reason: "unsigned", "forged", "stale" (signed too long ago, or a clock is wrong), "malformed" (its headers),
+            "unreadable" or "too large" (its body); to count by.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        super().__init__(f"the callback is {reason}: {detail}")
 
 
 # Source: service reference, "Error codes". The code decides, never the HTTP status: four of the six codes under
@@ -391,6 +440,7 @@ WORDS: Mapping[str, type[ServiceError]] = {
     "channel_no_available_key": RequestRejected,
     "task_failed": RequestRejected,  # upstream answered 200 with a code of its own, which is lost on the way
     "task_not_exist": RequestRejected,
+    "selection_refused": RequestRejected,  # ours, for a refusal inside `data`; source: "Multi-elements"
     "quota_not_enough": AccountError,
     "insufficient_user_quota": AccountError,
     "invalid_api_key": AuthError,

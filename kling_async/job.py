@@ -255,6 +255,8 @@ class Track:
         deadline: loop time at which its time is over, seconds.
         holds_slot: its task, or the one it may have, counts as running.
         accepted_at: loop time at which its task was accepted, seconds.
+        refused: how often it was refused for lack of slots with nothing of ours running.
+        refused_at: loop time of the first of these, seconds.
         empty_answers: how often it was seen succeeded without a file.
         misses: single queries in a row that did not find its task.
         first_miss_at: loop time of the first of them, seconds.
@@ -270,6 +272,8 @@ class Track:
     deadline: float | None = None
     holds_slot: bool = False
     accepted_at: float = 0.0
+    refused: int = 0
+    refused_at: float = 0.0
     empty_answers: int = 0
     misses: int = 0
     first_miss_at: float = 0.0

@@ -67,20 +67,23 @@ class TaskStatus(StrEnum):
         return self in {TaskStatus.SUCCEEDED, TaskStatus.FAILED}
 
 
-AssetKind = Literal["video", "image", "audio", "voice", "element", "cover"]
+AssetKind = Literal["video", "image", "audio", "voice", "element", "cover", "subtitle"]
 
 
 @attrs.frozen(kw_only=True)
 class Asset:
-    """One produced file.
+    """One produced file, or a voice or an element, which live on at the service.
 
     Attributes:
-        kind: video, image, audio, voice, element or cover.
-        url: where it can be downloaded; works without credentials, and for a limited time.
+        kind: video, image, audio, voice, element, cover or subtitle.
+        url: where it can be downloaded; works without credentials, and for a limited time. Of a voice a specimen, of
+            an element its picture; empty where the service gives none.
         watermark_url: the same with a watermark, if one was asked for.
         duration_s: length in seconds as the service says, which differs from what was asked ("5.041" for 5).
-        id: the service's id of the file, usable in later requests.
-        expires_at: until when the URL is said to work; None when the host does not say.
+        id: the service's id of the file, voice or element, usable in later requests.
+        name: the name a voice or an element was given.
+        role: the service's own word for this output among several: "mp3", "wav", "series_images", "url_2", ...
+        expires_at: until when the URL is said to work; None where nothing is known of the host's habits.
     """
 
     kind: AssetKind
@@ -88,6 +91,8 @@ class Asset:
     watermark_url: str | None = None
     duration_s: float | None = None
     id: str | None = None
+    name: str | None = None
+    role: str | None = None
     expires_at: datetime | None = None
 
 

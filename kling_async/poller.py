@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
+from .dialects import Host
+from .endpoints import find_endpoint
 from .errors import (
     AccountError,
     AnswerTimeout,
@@ -32,6 +35,7 @@ from .models import Policy
 from .retry import Backoff
 from .sweep import (
     MISSES_BEFORE_SINGLE,
+    Ability,
     Batch,
     Endings,
     Form,
@@ -52,6 +56,7 @@ from .wire import Envelope, JsonObject, ids_of
 
 _log = logging.getLogger(__name__)
 
+_FOR_EVER: Final = math.inf
 _SILENT_BEFORE_SKIPPED = 2  # time-outs of an endpoint in one sweep
 _FAILURES_BEFORE_TRYING_ONE = 3  # in a row, of one form on one endpoint
 
@@ -103,7 +108,7 @@ class Poller:
     rng: random.Random
     clock: Callable[[], float]
     listener: Listener
-    reach: Reach = attrs.field(factory=Reach)
+    reach: Reach = attrs.field(init=False)
     counts: Counter[Form] = attrs.field(factory=Counter)
     resume_at: float = 0.0
     sweep_at: float = 0.0
@@ -119,6 +124,7 @@ class Poller:
     _backoff: Backoff = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.reach = Reach(lambda endpoint, form: documented(self.transport.host, endpoint, form))
         self._pace = pace_for(self.policy)
         self._backoff = Backoff(self.rng)
 
@@ -242,8 +248,7 @@ class Poller:
             group = [watch for watch in asked if watch.endpoint == endpoint]
             found = sum(watch.id in seen for watch in group)
             self.reach.answered(endpoint, form, found=found, now=self.clock())
-            # "No data" is no answer to a question by external id, on which a second payment may hang.
-            self._close_watches(group, seen, form, definitive=not (query.external and form is Form.SINGLE))
+            self._close_watches(group, seen, form, definitive=not query.external or _says_absent(endpoint, envelope))
 
     async def _walk(self, first: ListPage, sweep: _Sweep) -> None:
         """Read a list until everything wanted was seen, it ends, or single queries are cheaper."""
@@ -374,6 +379,29 @@ class Poller:
         ]
         sweep.dropped |= len(kept) < len(sweep.queries)
         sweep.queries = deque(kept)
+
+
+def documented(host: Host, endpoint: str, form: Form) -> Ability:
+    """Give what is known of a form of query before it was ever used; the rest is learned."""
+    row = find_endpoint(endpoint)
+    if form is Form.SINGLE:
+        blind = "external" in host.lacks or row.kind == "finished" or not row.by_external_id
+        return Ability(finds_external=False if blind else None)
+    if form is Form.LIST:
+        missing = row.standard != "legacy" or not row.has_list or "list" in host.lacks
+    else:
+        missing = row.standard == "solutions" or "batch" in host.lacks
+    if missing:
+        return Ability(works=False, since=_FOR_EVER, finds_external=False)
+    return Ability(works=True if form is Form.BATCH and row.standard == "new" and host.family == "official" else None)
+
+
+def _says_absent(endpoint: str, envelope: Envelope) -> bool:
+    """Tell whether an answer without rows says that an external id is unknown: a second payment may hang on it.
+
+    An empty list does, in the new standard; "no data" is no answer. Source: service reference, "Query Task".
+    """
+    return find_endpoint(endpoint).standard != "legacy" and envelope.many and not envelope.is_null
 
 
 def _lacks(error: KlingError) -> bool:

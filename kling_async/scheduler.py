@@ -50,6 +50,7 @@ class Scheduler:
     ) -> None:
         self._policy = policy
         self._clock = clock
+        self._retention_s = transport.host.retention_s
         self.poller: Poller = Poller(transport=transport, policy=policy, rng=rng, clock=clock, listener=self)
         self.searcher: Searcher = Searcher(
             policy=policy, clock=clock, poller=self.poller, owner=self, send_again=self._send_again
@@ -67,6 +68,8 @@ class Scheduler:
         self.counts: Counter[Status] = Counter()
         self._open: dict[str, Track] = {}
         self._by_task: dict[str, Track] = {}
+        # Tasks of abandoned jobs that still take a slot: asked about until they end, for the slot's sake alone.
+        self._ghosts: dict[str, float] = {}
         # By id and order, not by track: an entry outlives its job, and must not keep the job's request alive.
         self._deadlines: list[tuple[float, int, str]] = []
         self._orders = count()
@@ -84,17 +87,16 @@ class Scheduler:
     @property
     def pending(self) -> int:
         """Number of tasks being followed."""
-        return len(self._by_task)
+        return len(self._by_task) - len(self._ghosts)
 
     # --- doors in --------------------------------------------------------------------------------------------------
 
     def admit(self, job: Job, *, callback_url: str | None, timeout_s: float | None) -> None:
         """Take a new job: it is sent when there is a slot."""
-        model = job.request.model_name or job.request.extra.get("model_name") or job.row.default_model
         track = Track(
             job=job,
             order=next(self._orders),
-            gate=(job.row.pack, str(model)),
+            gate=(job.row.pack, job.row.model_of(job.request)),
             slots=job.row.slots(job.request),
             callback_url=callback_url,
         )
@@ -105,6 +107,9 @@ class Scheduler:
     def follow(self, job: Job, task_id: str, *, timeout_s: float | None) -> None:
         """Take a job whose task was made elsewhere."""
         track = Track(job=job, order=next(self._orders), gate=(job.row.pack, ""))
+        ghost = self._by_task.get(task_id) if self._ghosts.pop(task_id, None) is not None else None
+        if ghost is not None:  # followed again: its slot goes with it
+            track.gate, track.slots, track.holds_slot, ghost.holds_slot = ghost.gate, ghost.slots, True, False
         self._take(track, timeout_s)
         self._watch_task(track, task_id)
 
@@ -123,7 +128,7 @@ class Scheduler:
 
     def find(self, task_id: str) -> Job | None:
         """Give the open job of a task, if it is followed here."""
-        track = self._by_task.get(task_id)
+        track = self._by_task.get(task_id) if task_id not in self._ghosts else None
         return None if track is None else track.job
 
     def observe(self, observation: Observation) -> bool:
@@ -160,6 +165,7 @@ class Scheduler:
             _log.warning("tasks go on at the service, followed no longer: %s%s", ", ".join(left[:_TOLD]), more)
         self._open.clear()
         self._by_task.clear()
+        self._ghosts.clear()
 
     # --- the loop --------------------------------------------------------------------------------------------------
 
@@ -239,6 +245,10 @@ class Scheduler:
     # --- unsure jobs -----------------------------------------------------------------------------------------------
 
     def _take_unsure(self, track: Track, verdict: Unsure) -> None:
+        if track.job.row.kind == "finished":
+            told = f"the answer was lost, and the service cannot be asked about {track.job.endpoint}: {verdict.error}"
+            self.settle(track, Failed(Status.UNRESOLVED, SubmissionUnknown(told)))
+            return
         self.searcher.begin(track, verdict)
         self.set_status(track, Status.UNSURE)
         self._limit_time(track)
@@ -265,6 +275,8 @@ class Scheduler:
         due = [track.watch for track in asked.values() if track.watch is not None]
         whole = bool(self._by_task) and now >= self.poller.sweep_at
         if whole:
+            for task_id in [task_id for task_id, until in self._ghosts.items() if until <= now]:
+                self._lay(task_id)
             before = self.poller.begin_round(now)
             watches = (track.watch for track in self._by_task.values())
             due.extend(watch for watch in watches if watch is not None and watch.asked_at < before)
@@ -294,7 +306,7 @@ class Scheduler:
         if track is None:
             return False
         try:
-            news = decode_task(row, track.job.row.yields)
+            news = decode_task(row, track.job.row.yields, retention_s=self._retention_s)
         except BadEnvelope as error:
             _log.warning("an answer about job %s cannot be read: %s", track.job.id, error)
             return True
@@ -323,7 +335,11 @@ class Scheduler:
         track.first_miss_at = track.first_miss_at if track.misses else now
         track.misses += 1
         known = track.job.request is not None or track.job.news is not None
-        if is_gone(track.misses, track.first_miss_at, track.accepted_at, now, known=known):
+        if not is_gone(track.misses, track.first_miss_at, track.accepted_at, now, known=known):
+            return
+        if watch.id in self._ghosts:
+            self._lay(watch.id)
+        else:
             told = f"the host no longer knows task {watch.id}: expired, purged, or of another account"
             self.settle(track, Failed(Status.VANISHED, TaskVanished(told)))
 
@@ -365,6 +381,10 @@ class Scheduler:
 
     def _take_news(self, track: Track, news: Observation) -> None:
         job = track.job
+        if job.task_id in self._ghosts:
+            if news.status.is_final:
+                self._lay(job.task_id)
+            return
         if track.search is not None and self.searcher.find(job.id) is track:
             _log.info("job %s: found", job.id)
             self.accept(track, news)
@@ -404,14 +424,31 @@ class Scheduler:
         del self._open[job.id]
         self.searcher.end(track)
         if job.task_id is not None and self._by_task.get(job.task_id) is track:
-            del self._by_task[job.task_id]
-            self.poller.pending = len(self._by_task)
-            self.poller.endings.note(1, self._clock())
-        track.watch = None
-        self.submitter.release_slot(track)
+            if status is Status.ABANDONED and self.submitter.is_counting(track):
+                self._ghosts[job.task_id] = self._clock() + self._policy.task_limit_s
+            else:
+                self._forget(job.task_id)
+        else:
+            self._let_go(track)
         self._wake.set()
         if isinstance(outcome, Failed):
             _log.info("job %s %s (%s, paid: %s)", job.id, status, type(outcome.error).__name__, outcome.error.paid)
         else:
             _log.info("job %s %s", job.id, status)
         job.settle(outcome)
+
+    def _lay(self, task_id: str) -> None:
+        """Ask about the task of an abandoned job no longer: it has ended, or was given its time."""
+        del self._ghosts[task_id]
+        self._forget(task_id)
+        self._wake.set()
+
+    def _forget(self, task_id: str) -> None:
+        track = self._by_task.pop(task_id)
+        self.poller.pending = len(self._by_task)
+        self.poller.endings.note(1, self._clock())
+        self._let_go(track)
+
+    def _let_go(self, track: Track) -> None:
+        track.watch = None
+        self.submitter.release_slot(track)

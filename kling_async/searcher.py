@@ -175,7 +175,8 @@ class Searcher:
             found = await self.poller.probe(query, form, {proof.job_id, proof.task_id})
             if found or (found is False and last):
                 reach.found_external(proof.endpoint, form, found=found)
-            if found:
+            # A batch that finds it says nothing of single queries, and only those can say that a task is absent.
+            if found and form is Form.SINGLE:
                 return
         if not last:
             proof.tries += 1

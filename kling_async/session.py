@@ -10,46 +10,40 @@ import os
 import random
 import time
 import uuid
-import warnings
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakValueDictionary
 
 import aiohttp
-import attrs
 
 from .auth import Credentials, KeyPair, Secret, find_credentials
 from .dialects import Host, find_host
 from .download import Downloader
-from .endpoints import Endpoint, endpoint_of, find_endpoint
-from .endpoints.base import ID_PATTERN
+from .endpoints import (
+    endpoint_of,
+    find_endpoint,
+)
+from .endpoints.rules import ID_PATTERN
 from .errors import (
     ConfigError,
     IdempotencyMismatch,
     InvalidRequest,
-    KlingError,
-    RequestWarning,
-    ServiceError,
-    TaskVanished,
-    is_missing,
 )
 from .job import Job
-from .models import Failed, Observation, Policy, Result, Stats, Status
+from .models import Failed, Policy, Result, Stats, Status
+from .questions import EndpointLike, Questions, check_task_id
 from .runtime import Runtime
-from .sweep import Form, ListPage, Single
+from .selection import Selection
 from .transport import Transport
-from .wire import Envelope, decode_task, is_id
 
-EndpointLike = str | type[Any] | Endpoint
 _END = object()
 _ID_PREFIX = "ka-"  # so that an account's tasks show which were made by this package
 
 
-class KlingSession:
+class KlingSession(Questions):
     """Many jobs at once on one host, with one poller for all of them.
 
     Use as an async context manager. Every argument is optional and by name.
@@ -204,10 +198,13 @@ class KlingSession:
     ) -> Job:
         scheduler = self._runtime.scheduler()
         endpoint = endpoint_of(request)
+        if endpoint.kind == "call":
+            name = type(request).__name__
+            raise ConfigError(f"{name} makes no task, and is answered at once: await session.call({name}(...))")
         _check_timeout(timeout)
         _check_callback(callback_url)
         named = self._name_of(request, job_id)
-        own_callback = request.callback_url or request.extra.get("callback_url")
+        own_callback = getattr(request, "callback_url", None) or request.extra.get("callback_url")
         callback_url = callback_url or (None if own_callback else self._callback)
         first = None if named is None else self._named.get(named) or self._jobs.get(named)
         if first is not None:
@@ -230,7 +227,7 @@ class KlingSession:
         return job
 
     def _name_of(self, request: Any, job_id: str | None) -> str | None:
-        own = request.external_task_id
+        own = getattr(request, "external_task_id", None)
         if job_id is None:
             return str(own) if own is not None else None
         if not ID_PATTERN.match(job_id):
@@ -238,13 +235,6 @@ class KlingSession:
         if own is not None and own != job_id:
             raise InvalidRequest("job_id", job_id, f"differs from the request's external_task_id {own!r}")
         return job_id
-
-    def _advise(self, endpoint: Endpoint, request: Any, stacklevel: int) -> None:
-        for advice in endpoint.advice(request, self._host):
-            if self._strict:
-                given = getattr(request, advice.field.partition(".")[0], None)
-                raise InvalidRequest(advice.field, given, f"{advice} (strict=True)")
-            warnings.warn(str(advice), RequestWarning, stacklevel=stacklevel)
 
     async def generate(
         self,
@@ -261,6 +251,21 @@ class KlingSession:
             KlingError: as `submit` and `await job`; `error.paid` tells whether money was spent.
         """
         return await self._submit(request, job_id, timeout, callback_url, metadata, stacklevel=3)
+
+    async def select(self, *, video_id: str | None = None, video_url: str | None = None) -> Selection:
+        """Open a video, so that things in it can be selected and then exchanged, removed or added to.
+
+        Args:
+            video_id: a video the service made in the last 30 days; exactly one of the two.
+            video_url: mp4 or mov, 2 to 5 s or 7 to 10 s.
+
+        Raises:
+            InvalidRequest: neither, or both.
+            ServiceError: refused.
+            TransportError: no usable answer.
+            SessionError: the session is closed, or has crashed.
+        """
+        return await Selection.open(self, video_id=video_id, video_url=video_url)
 
     async def map(
         self,
@@ -357,7 +362,7 @@ class KlingSession:
         scheduler = self._runtime.scheduler()
         row = find_endpoint(endpoint)
         _check_timeout(timeout)
-        _check_task_id(task_id)
+        check_task_id(task_id)
         followed = scheduler.find(task_id)
         if followed is not None:
             return followed
@@ -373,83 +378,6 @@ class KlingSession:
         )
         scheduler.follow(job, task_id, timeout_s=timeout if timeout is not None else self._timeout)
         return job
-
-    # --- questions -------------------------------------------------------------------------------------------------
-
-    async def query(self, task: Job | str, endpoint: EndpointLike | None = None) -> Observation:
-        """Ask the host about one task now.
-
-        Args:
-            task: a job that was accepted, or a task id.
-            endpoint: short name or request class; needed with a task id.
-
-        Raises:
-            ConfigError: no task yet, no endpoint, or no possible task id.
-            TaskVanished: the host does not know it.
-            ServiceError: it refused to say.
-            TransportError: no usable answer.
-            SessionError: the session is closed, or has crashed.
-        """
-        scheduler = self._runtime.scheduler()
-        if isinstance(task, Job):
-            row, task_id = task.row, task.task_id
-            if task_id is None:
-                raise ConfigError(f"job {task.id} has no task yet; it is {task.status}")
-        elif endpoint is None:
-            raise ConfigError("query() needs the endpoint of a task id")
-        else:
-            row, task_id = find_endpoint(endpoint), task
-        _check_task_id(task_id)
-        try:
-            envelope = await self._ask(Single(row.name, task_id))
-        except ServiceError as error:
-            if not is_missing(error):
-                raise
-            envelope = Envelope((), many=False, request_id=error.request_id)
-        if not envelope.rows:
-            told = f"the host does not know task {task_id}"
-            raise TaskVanished(told, task_id=task_id, request_id=envelope.request_id)
-        observation = decode_task(envelope.rows[0], row.yields)
-        # A gateway may answer with the service's own id of a task; one asked for by our id must not be named so.
-        followed = task_id if scheduler.find(task_id) is not None else observation.task_id
-        observation = attrs.evolve(observation, task_id=followed, request_id=envelope.request_id)
-        scheduler.observe(observation)
-        return observation
-
-    async def tasks(self, endpoint: EndpointLike, *, page_size: int = 100) -> AsyncIterator[Observation]:
-        """Page through the host's own list of an endpoint's tasks, in the host's order.
-
-        Rows shift between pages while tasks are created: none is given twice, but one may be left out.
-
-        Raises:
-            ConfigError: no such endpoint, or page_size is not from 1 to 500.
-            ServiceError: the host has no list, or refused.
-            TransportError: no usable answer.
-            SessionError: the session is closed, or has crashed.
-        """
-        self._runtime.scheduler()
-        row = find_endpoint(endpoint)
-        if not 1 <= page_size <= 500:
-            raise ConfigError(f"page_size={page_size!r} must be from 1 to 500")
-        seen: set[str | None] = set()
-        for index in range(1, 1001):  # source: service reference, "Query Task (List)": pageNum 1 to 1000
-            envelope = await self._ask(ListPage(row.name, index, page_size))
-            for entry in envelope.rows:
-                observation = decode_task(entry, row.yields)
-                if observation.task_id not in seen:
-                    seen.add(observation.task_id)
-                    yield observation
-            if len(envelope.rows) < page_size:
-                return
-
-    async def _ask(self, query: Single | ListPage) -> Envelope:
-        """Ask a question of the user's own; whatever comes of it, a question costs nothing."""
-        scheduler = self._runtime.scheduler()
-        scheduler.poller.counts[Form.SINGLE if isinstance(query, Single) else Form.LIST] += 1
-        try:
-            return await self._transport.ask(query)
-        except KlingError as error:
-            raise error.anew(paid="no") from None
 
     async def download(
         self, result: Result, directory: str | Path, *, name: str | None = None, max_bytes: int | None = None
@@ -475,14 +403,6 @@ class KlingSession:
             raise ConfigError(f"download() takes a Result, not a {type(result).__name__}: give `await job`")
         return await self._downloader.save(result, Path(directory), name=name, max_bytes=max_bytes)
 
-    async def _refresh(self, result: Result) -> Result | None:
-        """Ask once for fresh URLs of a result whose old ones do not work any more."""
-        try:
-            observation = await self.query(result.task_id, result.endpoint)
-        except KlingError:
-            return None
-        return attrs.evolve(result, assets=observation.assets) if observation.assets else None
-
     @property
     def stats(self) -> Stats:
         """The session at this moment."""
@@ -497,9 +417,6 @@ class KlingSession:
             slots={key: (gate.running, gate.limit) for key, gate in scheduler.submitter.gates.items()},
             last_sweep_queries=scheduler.poller.last_queries,
         )
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._wall(), UTC)
 
 
 def _hidden(value: str | Secret | None) -> Secret | None:
@@ -519,11 +436,6 @@ def _check_timeout(timeout: object) -> None:
 def _check_callback(url: object) -> None:
     if url is not None and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
         raise ConfigError(f"callback_url={url!r} must be an http(s) URL")
-
-
-def _check_task_id(task_id: str) -> None:
-    if not is_id(task_id):
-        raise ConfigError(f"task_id={task_id!r} cannot be a host's id of a task")
 
 
 async def _as_async(requests: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:

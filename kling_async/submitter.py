@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import json
 import logging
 import random
 from collections.abc import Callable, Coroutine
@@ -17,8 +16,8 @@ from typing import Any
 
 import attrs
 
-from .endpoints import Body, body_of, encode_files, has_files
-from .errors import BadEnvelope, InvalidRequest, KlingError, Paid, SlotsFull
+from .endpoints import Body, body_of, dump, encode_files, has_files, place_ids
+from .errors import BadEnvelope, KlingError, Paid, SlotsFull
 from .job import Owner, Track
 from .lifecycle import Accepted, Later, NotSent, Refused, Unsure, Verdict, judge_submission
 from .models import Failed, Observation, Policy, Status
@@ -30,6 +29,9 @@ from .wire import decode_task
 _log = logging.getLogger(__name__)
 
 _PROOF_FRESH_S = 10.0  # a task may become visible while its job waits for a slot to be sent again
+_BEHIND = 1 << 60  # beyond every place in line
+_REFUSALS_ALONE = 5
+_REFUSED_ALONE_S = 60.0
 _UNBROKEN_S = 150.0  # two tries with the longest delay lie closer together than this
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
@@ -75,8 +77,12 @@ class Submitter:
         return f"<Submitter [{waiting} waiting, {self.in_flight} in flight, {self.sent} sent]>"
 
     def queue(self, track: Track) -> None:
-        """Put a job in line; one that was refused for lack of a slot gets its old place back."""
-        heapq.heappush(self._waiting.setdefault(track.gate, []), (track.order, track))
+        """Put a job in line; one that was refused for lack of a slot gets its old place back.
+
+        One of several slots that was refused with nothing of ours running goes to the end: what fits must not wait.
+        """
+        place = track.order + (_BEHIND if track.slots > 1 and track.refused else 0)
+        heapq.heappush(self._waiting.setdefault(track.gate, []), (place, track))
 
     def next_moment(self, now: float) -> float | None:
         """Give the loop time at which waiting jobs may go, where it is a matter of time and not of slots."""
@@ -88,7 +94,7 @@ class Submitter:
         return min(moments, default=None)
 
     def dispatch(self, now: float, spawn: Spawn) -> None:
-        """Start as many submissions as slots, connections and trouble allow, model by model in turn."""
+        """Start as many submissions as slots, connections and trouble allow, the longest waiting first."""
         if now < self._resume_at:
             return
         progress = True
@@ -136,7 +142,8 @@ class Submitter:
             envelope = await self.transport.submit(track.job.row.path, body)
             if len(envelope.rows) != 1:
                 raise BadEnvelope(f"the answer to a create holds {len(envelope.rows)} tasks")
-            answer = decode_task(envelope.rows[0], track.job.row.yields, created=True)
+            keeps_s = self.transport.host.retention_s
+            answer = decode_task(envelope.rows[0], track.job.row.yields, created=True, retention_s=keeps_s)
         except KlingError as error:
             answer = error
         finally:
@@ -146,12 +153,10 @@ class Submitter:
     async def _encode(self, track: Track) -> bytes:
         job = track.job
         fields: Body = body_of(job.request, self.transport.host)
-        fields["external_task_id"] = job.id
-        if track.callback_url is not None:
-            fields["callback_url"] = track.callback_url
+        place_ids(job.row, fields, job_id=job.id, callback_url=track.callback_url)
         if has_files(job.request):
-            return await asyncio.to_thread(lambda: _dump(encode_files(fields, job.request)))
-        return _dump(fields)
+            return await asyncio.to_thread(lambda: dump(encode_files(fields, job.request)))
+        return dump(fields)
 
     def _take_verdict(self, track: Track, verdict: Verdict) -> None:
         gate = self.gates[track.gate]
@@ -194,7 +199,20 @@ class Submitter:
             if since is not None and now - since >= self.policy.slots_wait_s:
                 self.owner.settle(track, Failed(Status.REJECTED, verdict.error))
                 return
+            if alone and self._is_too_large(track, now):
+                told = f"it takes {track.slots} slots at once, which the account does not seem to have: {verdict.error}"
+                self.owner.settle(track, Failed(Status.REJECTED, SlotsFull(told, code=verdict.error.code)))
+                return
         self._requeue(track)
+
+    def _is_too_large(self, track: Track, now: float) -> bool:
+        """Tell whether a job of several slots was refused alone so often that it can never run.
+
+        Others may hold the slots for a while; a job of one slot waits for them as long as the policy says.
+        """
+        track.refused_at = track.refused_at if track.refused else now
+        track.refused += 1
+        return track.slots > 1 and track.refused >= _REFUSALS_ALONE and now - track.refused_at >= _REFUSED_ALONE_S
 
     def _wait_for_host(self, track: Track, gate: Gate, verdict: NotSent) -> None:
         now = self.clock()
@@ -214,16 +232,13 @@ class Submitter:
         self.owner.set_status(track, Status.QUEUED)
         self.queue(track)
 
+    def is_counting(self, track: Track) -> bool:
+        """Tell whether it matters that a job's slot stays taken: a limit was met, or the user gave one."""
+        return track.holds_slot and (self.max_running is not None or self.gates[track.gate].limit is not None)
+
     def release_slot(self, track: Track) -> None:
         """Give back the slot of a job whose task ended, or turned out not to exist."""
         if track.holds_slot:
             track.holds_slot = False
             self._slots_backoff.success()
             self.gates[track.gate].released_by_end(track.slots)
-
-
-def _dump(fields: Body) -> bytes:
-    try:
-        return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequest("extra", None, f"cannot be written as JSON: {error}") from None

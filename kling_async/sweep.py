@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import attrs
@@ -66,6 +66,14 @@ class ListPage:
 Query = Single | Batch | ListPage
 
 
+@attrs.frozen
+class CursorPage:
+    """One page of the new standard's list of the whole account; asked for by users only, never by a sweep."""
+
+    path: str
+    fields: Mapping[str, object]
+
+
 @attrs.define
 class Watch:
     """One row of the planner: a task to ask about.
@@ -98,7 +106,7 @@ class Ability:
 
     Attributes:
         works: True, False, or None: not tried yet.
-        since: loop time of that knowledge, seconds.
+        since: loop time of that knowledge, seconds; infinite for what is documented, which is not tried again.
         fruitless: tries that were answered and held none of the tasks asked about.
         finds_external: whether rows were found by, or carried, external ids.
         failures: queries in a row that got no usable answer.
@@ -115,14 +123,23 @@ class Ability:
 
 @attrs.define
 class Reach:
-    """What a host has shown it can do, per endpoint and form; learned, never assumed."""
+    """What a host has shown it can do, per endpoint and form; learned, beginning with what is documented.
 
+    Attributes:
+        prior: gives what is documented of a form before it was ever used.
+    """
+
+    prior: Callable[[str, Form], Ability] = attrs.field(default=lambda _endpoint, _form: Ability(), repr=False)
     _abilities: dict[tuple[str, Form], Ability] = attrs.field(factory=dict)
     _rows: dict[str, int] = attrs.field(factory=dict)
 
     def of(self, endpoint: str, form: Form) -> Ability:
         """Give what is known, to read or to change."""
-        return self._abilities.setdefault((endpoint, form), Ability())
+        key = (endpoint, form)
+        ability = self._abilities.get(key)
+        if ability is None:
+            ability = self._abilities[key] = self.prior(endpoint, form)
+        return ability
 
     def usable(self, endpoint: str, form: Form, now: float) -> bool | None:
         """Tell whether a form works; None: not known, or not known any more."""

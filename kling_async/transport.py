@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import attrs
@@ -27,7 +28,7 @@ from yarl import URL
 from ._version import __version__
 from .auth import Credentials
 from .dialects import Host
-from .endpoints import find_endpoint
+from .endpoints import Endpoint, find_endpoint
 from .errors import (
     AnswerTimeout,
     AuthError,
@@ -39,13 +40,14 @@ from .errors import (
     clean_text,
     service_error,
 )
-from .sweep import Batch, ListPage, Query, Single
+from .sweep import Batch, CursorPage, ListPage, Query
 from .wire import Envelope, open_envelope, parse_json
 
 _log = logging.getLogger(__name__)
 
 _MOST_BYTES: Final = 8 * 1024 * 1024  # after decompression; a page of 500 rows has about 0.2 MB
 _CHUNK_BYTES: Final = 64 * 1024
+_MOST_AT_ONCE: Final = 512 * 1024
 # A create may carry 13 MB of Base64 over a slow line; the reading side starts to count when it is written.
 _SUBMIT_TIMEOUT: Final = aiohttp.ClientTimeout(total=300, sock_connect=10, sock_read=60)
 _QUERY_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=15)
@@ -113,24 +115,52 @@ class Transport:
         """
         return await self._call(self._submits, "POST", self.host.path(path), body, _SUBMIT_TIMEOUT)
 
-    async def ask(self, query: Query) -> Envelope:
+    async def call(self, row: Endpoint, fields: Mapping[str, object], body: bytes) -> Envelope:
+        """Send a call that makes no task; never sent twice by itself, since some are charged.
+
+        Args:
+            row: the endpoint.
+            fields: what a GET puts into its query string.
+            body: what a POST sends.
+
+        Raises:
+            TransportError: no usable answer.
+            ServiceError: refused.
+        """
+        if row.method == "GET":
+            query = urlencode({name: str(value) for name, value in fields.items()})
+            url = self.host.path(f"{row.path}?{query}" if query else row.path)
+            return await self._call(self._reads, "GET", url, None, _QUERY_TIMEOUT)
+        return await self._call(self._submits, "POST", self.host.path(row.path), body, _SUBMIT_TIMEOUT)
+
+    async def ask(self, query: Query | CursorPage) -> Envelope:
         """Send one status query.
 
         Raises:
             TransportError: no usable answer.
             ServiceError: refused.
         """
+        if isinstance(query, CursorPage):
+            body = json.dumps(query.fields, separators=(",", ":")).encode()
+            return await self._call(self._reads, "POST", self.host.path(query.path), body, _QUERY_TIMEOUT)
         return await self._call(self._reads, "GET", self._url_of(query), None, _QUERY_TIMEOUT)
 
     def _url_of(self, query: Query) -> URL:
-        if isinstance(query, Single):
-            return self.host.path(f"{find_endpoint(query.endpoint).path}/{quote(query.id, safe='')}")
         if isinstance(query, ListPage):
             path = find_endpoint(query.endpoint).path
             return self.host.path(f"{path}?pageNum={query.index}&pageSize={query.size}")
-        assert isinstance(query, Batch)
-        name = "external_task_ids" if query.external else "task_ids"
-        return self.host.path(f"/tasks?{name}={','.join(quote(id_, safe='') for id_ in query.ids)}")
+        if isinstance(query, Batch):
+            return self._url_of_ids("/tasks", query.ids, external=query.external)
+        row = find_endpoint(query.endpoint)
+        if row.standard == "solutions":
+            return self._url_of_ids("/solutions", (query.id,), external=query.external)
+        if row.standard == "new" and self.host.new_single == "tasks":
+            return self._url_of_ids("/tasks", (query.id,), external=query.external)
+        return self.host.path(f"{row.path}/{quote(query.id, safe='')}")
+
+    def _url_of_ids(self, path: str, ids: Iterable[str], *, external: bool) -> URL:
+        name = "external_task_ids" if external else "task_ids"
+        return self.host.path(f"{path}?{name}={','.join(quote(id_, safe='') for id_ in ids)}")
 
     async def _call(
         self,
@@ -201,7 +231,8 @@ class Transport:
         async with session.request(
             method,
             url,
-            data=body,
+            # A stream where it is large: such bytes would be written in one go, and aiohttp warns of that.
+            data=io.BytesIO(body) if body is not None and len(body) > _MOST_AT_ONCE else body,
             headers=headers,
             timeout=timeout,
             allow_redirects=False,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NoReturn, TypeGuard
 
@@ -65,12 +65,14 @@ class Envelope:
         many: whether it is a list; one task stands alone otherwise.
         request_id: the service's id of the exchange.
         next_cursor: where the next page of a cursor list begins; None at its end.
+        is_null: there was no data at all, which a host may mean as an empty list, or not mean at all.
     """
 
     rows: tuple[JsonObject, ...]
     many: bool
     request_id: str | None = None
     next_cursor: str | None = None
+    is_null: bool = False
 
 
 def open_envelope(payload: object, http_status: int = 200, retry_in_s: float | None = None) -> Envelope:
@@ -103,7 +105,7 @@ def open_envelope(payload: object, http_status: int = 200, retry_in_s: float | N
     if _has_task(payload):
         return Envelope((payload,), many=False, request_id=request_id)
     if data is None and "code" in payload:
-        return Envelope((), many=True, request_id=request_id)
+        return Envelope((), many=True, request_id=request_id, is_null=True)
     raise BadEnvelope("the answer holds no task", http_status=http_status)
 
 
@@ -142,7 +144,20 @@ def _refusal(payload: JsonObject, http_status: int) -> tuple[int | str | None, s
     if http_status >= 400:
         detail = _text(error) or _text(payload.get("detail")) or ""
         return None, message or detail
-    return None
+    return _selection_refusal(payload.get("data"), message)
+
+
+def _selection_refusal(data: object, message: str) -> tuple[str, str] | None:
+    # Source: service reference, "Multi-elements": a number other than 0 in `data.status` is a refusal, whatever the
+    # code around it says; a task's status is a word.
+    if not isinstance(data, dict) or _has_task(data):
+        return None
+    status = data.get("status")
+    if isinstance(status, bool) or not isinstance(status, int) or not status:
+        return None
+    told = "" if message.lower() in _OK_MESSAGES else message
+    words = told or _text(data.get("message")) or "the selection was refused"
+    return "selection_refused", f"{words} (inner status {status})"
 
 
 def _inner_refusal(message: str) -> tuple[int, str] | None:
@@ -197,13 +212,16 @@ def _is_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _ID.match(value) is not None and value not in {".", ".."}
 
 
-def decode_task(row: JsonObject, yields: AssetKind, *, created: bool = False) -> Observation:
+def decode_task(
+    row: JsonObject, yields: AssetKind, *, created: bool = False, retention_s: float | None = None
+) -> Observation:
     """Turn one task object of any dialect into an observation.
 
     Args:
         row: the task object, with whatever a gateway wrapped around it.
         yields: kind of the endpoint's first output, for URLs that come without a name.
         created: the row answers a create: an empty status word then means submitted.
+        retention_s: how long the host keeps files, seconds; dates the assets.
 
     Raises:
         BadEnvelope: the row has no usable id, or a field of a type that cannot be what it says.
@@ -219,6 +237,10 @@ def decode_task(row: JsonObject, yields: AssetKind, *, created: bool = False) ->
         raise BadEnvelope("a task without a usable id")
     word, status = _status(layers, created=created)
     upstream = _word_of(inner)[1] if inner is not row else TaskStatus.UNKNOWN
+    updated_at = _time(_first(layers[::-1], "updated_at", "update_time", "finish_time", "completed_at"))
+    expires_at = None
+    if retention_s is not None and updated_at is not None and status is TaskStatus.SUCCEEDED:
+        expires_at = updated_at + timedelta(seconds=retention_s)
     return Observation(
         task_id=task_id,
         external_id=external_id,
@@ -226,10 +248,10 @@ def decode_task(row: JsonObject, yields: AssetKind, *, created: bool = False) ->
         word=clean_text(word, 40),
         upstream=upstream if upstream is not TaskStatus.UNKNOWN else None,
         reason=_reason(layers) if status is TaskStatus.FAILED else "",
-        assets=tuple(_assets(layers, yields)),
+        assets=tuple(_assets(layers, yields, expires_at)),
         billing=_billing(inner),
         created_at=_time(_first(layers[::-1], "created_at", "create_time", "submit_time")),
-        updated_at=_time(_first(layers[::-1], "updated_at", "update_time", "finish_time", "completed_at")),
+        updated_at=updated_at,
         raw=row,
     )
 
@@ -317,11 +339,24 @@ def _seconds(value: object, _kind: object = None) -> float | None:
     return float(value)
 
 
+def _digits(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST * 100:
+        return str(value)
+    return value if isinstance(value, str) and value else None
+
+
 @attrs.frozen
 class _Length:
     """A length in seconds that hosts write as "5.041", "5", 5 or 5.0."""
 
     seconds: float | None = None
+
+
+@attrs.frozen
+class _Name:
+    """An id that hosts write as text or as a number of 18 digits."""
+
+    text: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -345,6 +380,10 @@ class _Output:
     url_2: str | None = None
     url_3: str | None = None
     voice_id: str | None = None
+    element_id: _Name = _Name()
+    name: str | None = None
+    voice_name: str | None = None
+    element_name: str | None = None
     trial_url: str | None = None
 
 
@@ -352,6 +391,7 @@ class _Output:
 _STRICT = cattrs.Converter(detailed_validation=False)
 _STRICT.register_structure_hook(str, _strict_text)
 _STRICT.register_structure_hook(_Length, lambda value, _kind: _Length(_seconds(value)))
+_STRICT.register_structure_hook(_Name, lambda value, _kind: _Name(_digits(value)))
 
 _KINDS: Mapping[str, AssetKind] = {
     "videos": "video",
@@ -361,61 +401,88 @@ _KINDS: Mapping[str, AssetKind] = {
     "voices": "voice",
     "elements": "element",
 }
-_OUTPUT_KINDS: Mapping[str, AssetKind] = {kind: kind for kind in _KINDS.values()}
+# The last six are those of the Solutions API.
+_OUTPUT_KINDS: Mapping[str, AssetKind] = {
+    **{kind: kind for kind in _KINDS.values()},
+    "cover": "cover",
+    "subbed_video": "video",
+    "product_video": "video",
+    "product_image": "image",
+    "model_images": "image",
+    "srt": "subtitle",
+    "ass": "subtitle",
+}
 
 
-def _assets(layers: tuple[JsonObject, ...], yields: AssetKind) -> Iterator[Asset]:
+def _assets(layers: tuple[JsonObject, ...], yields: AssetKind, expires_at: datetime | None) -> Iterator[Asset]:
     found = False
     for layer in reversed(layers):
-        for kind, entry in _entries(layer, yields):
-            for asset in _assets_of(entry, kind):
+        for kind, role, entry in _entries(layer, yields):
+            for asset in _assets_of(entry, kind, role):
                 found = True
-                yield asset
+                yield attrs.evolve(asset, expires_at=expires_at) if asset.url else asset
         if found:
             return
     for layer in layers:
         url = _lonely_url(layer)
         if url is not None:
-            yield Asset(kind=yields, url=url, duration_s=_lonely_length(layer))
+            yield Asset(kind=yields, url=url, duration_s=_lonely_length(layer), expires_at=expires_at)
             return
 
 
-def _entries(layer: JsonObject, yields: AssetKind) -> Iterator[tuple[AssetKind, JsonObject]]:
+def _entries(layer: JsonObject, yields: AssetKind) -> Iterator[tuple[AssetKind, str | None, JsonObject]]:
+    """Give every output: its kind, and the service's own word for it where the kind does not say it all."""
     outputs = layer.get("outputs")
     if isinstance(outputs, list):
         for entry in _objects(outputs):
-            yield _OUTPUT_KINDS.get(str(entry.get("type")), yields), entry
+            word = str(entry.get("type"))
+            kind = _OUTPUT_KINDS.get(word, yields)
+            yield kind, word if word in _OUTPUT_KINDS and word != kind else None, entry
     result = layer.get("task_result")
     if isinstance(result, dict):
         for name, kind in _KINDS.items():
             listed = result.get(name)
             if isinstance(listed, list):
                 for entry in _objects(listed):
-                    yield kind, entry
+                    yield kind, name if name == "series_images" else None, entry
 
 
-_SIDE_FIELDS = frozenset({"id", "type", "voice_id"})
+_SIDE_FIELDS = frozenset({"id", "type", "voice_id", "name", "voice_name", "element_name"})
+_LIVING: frozenset[AssetKind] = frozenset({"voice", "element"})
 
 
-def _assets_of(entry: JsonObject, kind: AssetKind) -> Iterator[Asset]:
+def _assets_of(entry: JsonObject, kind: AssetKind, role: str | None) -> Iterator[Asset]:
     # A file that was paid for is worth more than its id: an id of a wrong type is left out, a URL of one is refused.
     usable = {name: value for name, value in entry.items() if name not in _SIDE_FIELDS or isinstance(value, str)}
     try:
         output = _STRICT.structure(usable, _Output)
     except (TypeError, ValueError, cattrs.BaseValidationError) as error:
         raise BadEnvelope(f"an output that cannot be read: {clean_text(error, 80)}") from None
-    name = output.id or output.voice_id or None
+    asset_id = output.id or output.voice_id or output.element_id.text or None
+    name = output.name or output.voice_name or output.element_name or None
     variants = (
-        (output.url or output.trial_url, output.duration.seconds),
-        (output.url_mp3 or output.mp3_url, output.duration_mp3.seconds or output.mp3_duration.seconds),
-        (output.url_wav or output.wav_url, output.duration_wav.seconds or output.wav_duration.seconds),
-        (output.url_1, None),
-        (output.url_2, None),
-        (output.url_3, None),
+        (output.url or output.trial_url or _picture_of(entry), output.duration.seconds, role),
+        (output.url_mp3 or output.mp3_url, output.duration_mp3.seconds or output.mp3_duration.seconds, "mp3"),
+        (output.url_wav or output.wav_url, output.duration_wav.seconds or output.wav_duration.seconds, "wav"),
+        (output.url_1, None, "url_1"),
+        (output.url_2, None, "url_2"),
+        (output.url_3, None, "url_3"),
     )
-    for url, length in variants:
+    found = False
+    for url, length, word in variants:
         if url:
-            yield Asset(kind=kind, url=url, watermark_url=output.watermark_url or None, duration_s=length, id=name)
+            found = True
+            twin = output.watermark_url or None
+            yield Asset(kind=kind, url=url, watermark_url=twin, duration_s=length, id=asset_id, name=name, role=word)
+    if not found and asset_id is not None and kind in _LIVING:
+        yield Asset(kind=kind, url="", id=asset_id, name=name, role=role)
+
+
+def _picture_of(entry: JsonObject) -> str | None:
+    """Give the picture of an element, whose output has no URL of its own."""
+    pictures = entry.get("element_image_list")
+    url = pictures.get("frontal_image") if isinstance(pictures, dict) else None
+    return url if isinstance(url, str) and url.startswith(("http://", "https://")) and url.isprintable() else None
 
 
 def _lonely_url(layer: JsonObject) -> str | None:

@@ -157,7 +157,8 @@ def generate(
         typer.Option(
             "--set",
             metavar="FIELD=VALUE",
-            help="Any other field of the request; the value is JSON or text. May be repeated.",
+            help="Any other field of the request; the value is JSON or text, and a.b=VALUE sets b within a. "
+            "May be repeated.",
             rich_help_panel=_CLIP,
         ),
     ] = None,
@@ -166,7 +167,7 @@ def generate(
         typer.Option(
             "--endpoint",
             metavar="NAME",
-            help="text2video, image2video (the default with --image) or omni-video.",
+            help="What to make: any name of `kling endpoints`. Unset: text2video, or image2video with --image.",
             rich_help_panel=_CLIP,
         ),
     ] = None,
@@ -186,7 +187,7 @@ def generate(
 ) -> None:
     """Make one clip, wait for it, and print its URL or file."""
     from .generate import generate as make
-    from .inputs import collect, request_of
+    from .inputs import collect, options_of, request_of
 
     talk = Talk(quiet=quiet, as_json=as_json)
     connection = Connection(base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, strict=strict)
@@ -201,7 +202,7 @@ def generate(
     }
 
     def action() -> Exit:
-        request = request_of(collect(given, settings or []), endpoint, Path())
+        request = request_of(collect(options_of(endpoint, given), settings or []), endpoint, Path())
         return make(talk, connection, request, out=out, timeout_s=timeout)
 
     carry_out(talk, action)
@@ -237,6 +238,22 @@ def bulk(
     talk = Talk(quiet=quiet, as_json=as_json)
     connection = Connection(base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, strict=strict)
     carry_out(talk, lambda: make(talk, connection, file, out=out, max_running=max_running, timeout_s=timeout))
+
+
+@app.command(rich_help_panel=_MAKE)
+def endpoints(
+    *,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show the fields of this one.")] = None,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="As a table in Markdown.", rich_help_panel=_OUTPUT)
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what can be made, or the fields of one of them."""
+    from .listing import list_endpoints, show_endpoint
+
+    talk = Talk(as_json=as_json)
+    carry_out(talk, lambda: show_endpoint(talk, name) if name else list_endpoints(talk, as_markdown=as_markdown))
 
 
 @app.command(rich_help_panel=_TRY)

@@ -15,9 +15,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import attrs
 
+from ..endpoints import find_endpoint
 from ..errors import AccountError, AuthError, ConnectFailed, JobAbandoned, KlingError, Paid, SessionClosed, SessionError
 from ..job import Job
 from ..models import Result, Status
@@ -41,6 +43,7 @@ class Done:
         job: its job, if there was one.
         result: what the service made.
         files: what was saved of it.
+        answer: what the service answered, where it makes no task.
         error: why it is not as wished.
     """
 
@@ -48,6 +51,7 @@ class Done:
     job: Job | None = None
     result: Result | None = None
     files: tuple[Path, ...] = ()
+    answer: Any = None
     error: KlingError | None = None
 
     @property
@@ -166,6 +170,10 @@ class Crew:
                 entry = None if self._stopping.is_set() else self._next(source)
                 if entry is None:
                     break
+                if find_endpoint(entry.request).kind == "call":
+                    self.tally.submitted += 1
+                    group.create_task(self._ask(entry))
+                    continue
                 job = await self._submit(entry)
                 if job is not None:
                     group.create_task(self._follow(entry, job))
@@ -189,6 +197,13 @@ class Crew:
             return None
         self._jobs[job.id] = job
         return job
+
+    async def _ask(self, entry: Entry) -> None:
+        """Send one call that makes no task, and report its answer."""
+        try:
+            self._end(Done(entry=entry, answer=await self.session.call(entry.request)))
+        except KlingError as error:
+            self._end(Done(entry=entry, error=error))
 
     async def _follow(self, entry: Entry, job: Job) -> None:
         """Wait for one job, save what it made, and report its end whatever happens on the way."""

@@ -13,7 +13,7 @@ from .exits import Exit, Fail
 from .inputs import Entry, first_advice
 from .interrupt import Interrupt, run
 from .progress import Progress
-from .report import end, fields_of, told
+from .report import data_of, end, fields_of, told
 from .talk import Talk
 
 
@@ -49,8 +49,8 @@ def _say(talk: Talk, done: Done) -> None:
     if talk.as_json:
         talk.record(fields_of(done))
     elif error is None:
-        for line in done.files or (done.result.urls if done.result is not None else ()):
-            talk.data(str(line))
+        for line in data_of(done):
+            talk.data(line)
     if error is not None and not done.is_open and done.is_sent:
         talk.tell(f"Error, {told(error)}", "red")
         if done.result is not None:

@@ -19,8 +19,9 @@ from typing import Any, BinaryIO, Literal
 import attrs
 
 from ..dialects import Host
-from ..endpoints import find_endpoint, from_mapping
-from ..endpoints.media import encode_picture
+from ..endpoints import Endpoint, find_endpoint, request_from
+from ..endpoints.media import encode_picture, encode_sound
+from ..endpoints.rules import ID_PATTERN
 from ..errors import InvalidRequest, KlingError, clean_text
 from .exits import Fail
 
@@ -69,42 +70,40 @@ def request_of(fields: Mapping[str, object], endpoint: str | None, base: Path) -
     """
     with_picture = "image" in fields or "image_tail" in fields
     row = find_endpoint(endpoint or ("image2video" if with_picture else "text2video"))
-    places = _media_of(row.name)
-    return from_mapping(row.request, {name: _with_paths(name, value, places, base) for name, value in fields.items()})
+    kind: Any = row.request
+    places = _media_names(kind)
+    return request_from(row, {name: _with_paths(name, value, places, base) for name, value in fields.items()})
 
 
 @cache
-def _media_of(endpoint: str) -> Mapping[str, bool]:
-    """Names of an endpoint's fields that take a picture; True: held to the limits on its sides."""
-    return _media_names(find_endpoint(endpoint).request)
-
-
-def _media_names(kind: type[Any]) -> Mapping[str, bool]:
-    """Collect them, here and in nested objects."""
-    names: dict[str, bool] = {}
+def _media_names(kind: Any) -> Mapping[str, str]:
+    """Names of the fields that take a local file, here and in nested objects, and what for: image, mask, audio."""
+    names: dict[str, str] = {}
     for name, hint in typing.get_type_hints(kind).items():
         field = attrs.fields_dict(kind).get(name)
         use = field.metadata.get("media") if field is not None else None
         if use is not None:
-            names[name] = use == "image"
+            names[name] = use
         for inner in _classes_in(hint):
             names.update(_media_names(inner))
     return names
 
 
-def _classes_in(hint: Any) -> Iterator[type[Any]]:
+def _classes_in(hint: Any) -> Iterator[Any]:
     if isinstance(hint, type) and attrs.has(hint):
         yield hint
     for part in typing.get_args(hint):
         yield from _classes_in(part)
 
 
-def _with_paths(name: str, value: object, places: Mapping[str, bool], base: Path) -> object:
-    """Replace names of local pictures by Paths, after a look at the files."""
+def _with_paths(name: str, value: object, places: Mapping[str, str], base: Path) -> object:
+    """Replace names of local files by Paths, after a look at the files."""
     if isinstance(value, str) and name in places:
         path = _local(name, value, base)
-        if path is not None:
-            encode_picture(path, name, bounded=places[name])
+        if path is not None and places[name] == "audio":
+            encode_sound(path, name)
+        elif path is not None:
+            encode_picture(path, name, bounded=places[name] == "image")
         return value if path is None else path
     if isinstance(value, Mapping):
         return {key: _with_paths(str(key), item, places, base) for key, item in value.items()}
@@ -129,8 +128,43 @@ def _local(name: str, value: str, base: Path) -> Path | None:
     raise InvalidRequest(name, value, f"is not a URL, and there is no file {clean_text(path)}")
 
 
+def options_of(endpoint: str | None, options: Mapping[str, object]) -> dict[str, object]:
+    """Put what was given as options where the endpoint wants it.
+
+    A text to speak is `text`; the new standard has its own places for prompt, picture and settings; a figure is a
+    number where the field takes no text.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if endpoint is None:
+        return given
+    row = find_endpoint(endpoint)
+    if row.standard == "new":
+        return _of_the_new_standard(row, given)
+    hints = typing.get_type_hints(row.request)
+    if "prompt" in given and "prompt" not in hints and "text" in hints:
+        given["text"] = given.pop("prompt")
+    for name in given.keys() & hints.keys():
+        if str not in (hints[name], *typing.get_args(hints[name])):
+            given[name] = _json_or_text(str(given[name]))
+    return given
+
+
+_SETTINGS = ("duration", "aspect_ratio")
+
+
+def _of_the_new_standard(row: Endpoint, given: dict[str, object]) -> dict[str, object]:
+    contents: list[Mapping[str, object]] = []
+    if "prompt" in given and not row.name.startswith("text-to-video/"):
+        contents.append({"type": "prompt", "text": given.pop("prompt")})
+    if "image" in given:
+        kind = "image" if row.name.startswith("motion-control/") else "first_frame"
+        contents.append({"type": kind, "url": given.pop("image")})
+    settings = {name: _json_or_text(str(given.pop(name))) for name in _SETTINGS if name in given}
+    return {**given, **({"contents": contents} if contents else {}), **({"settings": settings} if settings else {})}
+
+
 def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
-    """Read `--set field=value`: the value is JSON where it parses, else text.
+    """Read `--set field=value`: the value is JSON where it parses, else text; `a.b=value` sets b within a.
 
     Raises:
         Fail: no "=", or one field twice.
@@ -140,13 +174,24 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, object]:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise Fail(f"--set {pair}: write field=value")
-        if name in fields:
+        *outer, last = name.split(".")
+        place = fields
+        for part in outer:
+            inner = place.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise Fail(f"--set {name}: {part} is given as a value already")
+            place = inner
+        if last in place:
             raise Fail(f"--set {name}: is given twice")
-        try:
-            fields[name] = _strict_json(text)
-        except ValueError:
-            fields[name] = text
+        place[last] = _json_or_text(text)
     return fields
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return _strict_json(text)
+    except ValueError:
+        return text
 
 
 def collect(options: Mapping[str, object], pairs: Sequence[str]) -> dict[str, object]:
@@ -155,12 +200,16 @@ def collect(options: Mapping[str, object], pairs: Sequence[str]) -> dict[str, ob
     Raises:
         Fail: a field is given twice, or a pair is none.
     """
-    fields = {name: value for name, value in options.items() if value is not None}
-    settings = parse_settings(pairs)
-    for name in settings:
-        if name in fields:
+    fields = dict(options)
+    for name, value in parse_settings(pairs).items():
+        given = fields.get(name)
+        if isinstance(given, dict) and isinstance(value, dict) and not given.keys() & value.keys():
+            fields[name] = {**given, **value}
+        elif given is not None:
             raise Fail(f"--set {name}: is given twice, as an option too")
-    return {**fields, **settings}
+        else:
+            fields[name] = value
+    return fields
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -257,10 +306,13 @@ class Input:
             if value is not None and not isinstance(value, str):
                 raise self._bad(number, f"{name} must be a text")
         request = request_of(fields, typing.cast("str | None", endpoint), self.base)
-        name = typing.cast("str | None", job_id) or request.external_task_id
-        if name is not None:
-            request = attrs.evolve(request, external_task_id=name)
-        return Entry(label=f"line {number}", line=number, request=request, job_id=name, stem=f"{number:05d}")
+        own = getattr(request, "external_task_id", None)
+        named: str | None = own if job_id is None else typing.cast("str", job_id)
+        if named is not None and not ID_PATTERN.match(named):
+            raise self._bad(number, f"job_id {named!r} must be 1 to 64 of A-Z a-z 0-9 - _")
+        if own is not None and own != named:
+            raise self._bad(number, f"job_id {named!r} differs from external_task_id {own!r}")
+        return Entry(label=f"line {number}", line=number, request=request, job_id=named, stem=f"{number:05d}")
 
     def _object(self, number: int, text: str) -> dict[str, object]:
         try:

@@ -5,9 +5,12 @@ Stage: door. After: crew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 
-from ..errors import KlingError
+from ..endpoints import find_endpoint
+from ..errors import KlingError, clean_text
+from ..models import Asset
 from .crew import Crew, Done, Tally
 from .exits import PAID, Exit
 from .progress import clock, counted
@@ -19,18 +22,43 @@ _MOST_TOLD = 20
 def fields_of(done: Done) -> Mapping[str, object]:
     """Give one end as plain data: the lines of --json."""
     job, error = done.job, done.error
-    return {
+    fine = "succeeded" if error is None else "failed"
+    plain: dict[str, object] = {
         "line": done.entry.line,
         "job_id": done.entry.job_id if job is None else job.id,
         "task_id": None if job is None else job.task_id,
-        "endpoint": None if job is None else job.endpoint,
-        "status": "rejected" if job is None else str(job.status),
+        "endpoint": find_endpoint(done.entry.request).name if job is None else job.endpoint,
+        "status": str(job.status) if job is not None else fine if done.answer is not None else "rejected",
         "urls": [] if done.result is None else list(done.result.urls),
         "files": [str(file) for file in done.files],
         "paid": "yes" if error is None else error.paid,
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
         "retryable": None if error is None else error.retryable,
     }
+    if done.answer is not None:
+        plain["answer"] = done.answer.raw
+    living = _living(done)
+    if living:
+        told = ("kind", "id", "name", "url")
+        plain["assets"] = [{name: getattr(asset, name) for name in told} for asset in living]
+    return plain
+
+
+def data_of(done: Done) -> Iterator[str]:
+    """Give what one end puts to stdout without --json: its files, else its URLs; ids of what lives on; an answer."""
+    if done.answer is not None:
+        yield json.dumps(done.answer.raw, indent=2)
+    living = _living(done)
+    for asset in living:
+        yield "\t".join(clean_text(word) for word in (asset.id, asset.name, asset.url) if word)
+    yield from (str(file) for file in done.files)
+    if done.result is not None and not done.files and not living:
+        yield from done.result.urls
+
+
+def _living(done: Done) -> list[Asset]:
+    """Give the voices and elements, whose ids are what one wants of them."""
+    return [] if done.result is None else [a for a in done.result.assets if a.kind in {"voice", "element"}]
 
 
 def told(error: KlingError) -> str:

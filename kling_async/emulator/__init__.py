@@ -8,11 +8,13 @@ nothing of the client, so that the two cannot be wrong together.
 
 A request travels `server` (HTTP) -> `routes` (which endpoint) -> `faults` (does it break?) -> `desk` (credentials,
 question, answer) -> `service` (tasks, slots, prices), and back through `replies` and `dialects` into the words of
-one family of hosts. `legacy_rows` and `new_rows` are the endpoint table; `assets` and `clips` make the files.
+one family of hosts. The modules called `..._rows`, `solutions` and `account` are the endpoint table; `assets`, with
+`clips`, `pictures`, `sounds` and `subtitles`, makes the files that `wares` says a task has.
 """
 
 from .faults import Fault, FaultPlan
+from .packs import ResourcePack
 from .server import Emulator, LoggedRequest, serve
-from .tasks import TaskRecord
+from .tasks import CallRecord, TaskRecord
 
-__all__ = ["Emulator", "Fault", "FaultPlan", "LoggedRequest", "TaskRecord", "serve"]
+__all__ = ["CallRecord", "Emulator", "Fault", "FaultPlan", "LoggedRequest", "ResourcePack", "TaskRecord", "serve"]

@@ -40,7 +40,8 @@ _TITLES = {
 
 def told_status(fault: Fault) -> int | None:
     """The HTTP status that the caller gets to see; None when it gets no whole answer, or the normal one."""
-    defaults = {"status": 500, "html": 502, "body": 200}
+    usual = CODES[fault.code][0] if isinstance(fault.code, int) and fault.code in CODES else 500
+    defaults = {"status": usual, "html": 502, "body": 200}
     return fault.status or defaults[fault.action] if fault.action in defaults else None
 
 
@@ -64,7 +65,7 @@ def respond(answer: Answer) -> web.Response:
     response = web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
     for name, value in answer.headers:
         response.headers[name] = value
-    if answer.content_type != "video/mp4":
+    if answer.content_type.startswith(("text/", "application/json")):
         response.charset = "utf-8"
     return response
 

@@ -81,6 +81,11 @@ def draw(
     )
 
 
+def how_many(seed: int, ordinal: int, counts: tuple[int, int]) -> int:
+    """How many results the service decides to make, between these two."""
+    return random.Random(seed * 1_000_003 + ordinal + 0.5).randint(*counts)
+
+
 def early(fate: Fate, reason: str) -> Fate:
     """The same task, failing within a second or two because its input was no good."""
     low, high = EARLY_FAILURE_S

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import attrs
 
 from .images import decode_base64, is_url
-from .refusals import invalid
+from .refusals import Refusal, invalid
 
 Body = Mapping[str, Any]
+Facts = Mapping[str, Any]
 Standard = Literal["legacy", "new"]
 Kind = Literal["text", "number", "integer", "seconds", "flag", "object", "list", "image", "id"]
 
@@ -36,8 +37,10 @@ class Order:
     external_id: str = ""
     callback_url: str = ""
     count: int = 1
+    counts: tuple[int, int] | None = None  # the service decides how many results between these
     pictures: tuple[str, ...] = ()
     defect: str = ""  # passes the create, fails at generation with this reason
+    facts: Facts = attrs.field(factory=dict)  # what else replies and prices must know
 
 
 @attrs.frozen
@@ -107,6 +110,44 @@ def items(body: Body, name: str) -> list[Mapping[str, Any]]:
         if not isinstance(item, Mapping):
             raise wrong(f"{name}[{position}]", item)
     return value
+
+
+def kept(body: Body, name: str) -> Any:
+    """The value at a name in a body that was never checked; None where there is none."""
+    try:
+        return dig(body, name)
+    except Refusal:
+        return None
+
+
+def kept_items(body: Body, name: str) -> list[Mapping[str, Any]]:
+    """The objects of a list in a body that was never checked."""
+    value = kept(body, name)
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def kept_text(body: Body, name: str) -> str:
+    """The text at a name in a body that was never checked."""
+    value = kept(body, name)
+    return value if isinstance(value, str) else ""
+
+
+def whole(value: object, name: str, default: int, bounds: tuple[int, int]) -> int:
+    """A whole number given as one or as digits, `default` when absent; refused outside of its bounds."""
+    if value is None or value == "":
+        return default
+    words = str(value)
+    number = int(words) if words.isascii() and words.isdigit() and len(words) < 10 else 0
+    if isinstance(value, bool) or not bounds[0] <= number <= bounds[1]:
+        raise wrong(name, words)
+    return number
+
+
+def page_of(query: Body, largest: int = 500) -> tuple[int, int]:
+    """Number (from 1) and size of the asked page of a legacy list. Source: service reference, "List (legacy)"."""
+    return whole(query.get("pageNum"), "pageNum", 1, (1, 1000)), whole(
+        query.get("pageSize"), "pageSize", 30, (1, largest)
+    )
 
 
 def seconds_of(body: Body, name: str, default: float) -> float:

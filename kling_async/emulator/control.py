@@ -22,10 +22,12 @@ def control(emulator: "Emulator", ask: Ask) -> Answer:
     page = ask.path.removeprefix(ROOT).strip("/")
     if page == "faults":
         return _faults(emulator, ask)
-    if ask.method != "GET" or page not in ("", "tasks", "requests"):
+    if ask.method != "GET" or page not in ("", "tasks", "calls", "requests"):
         return json_answer(404, {"error": f"no such page: {ask.method} {ask.path}"})
     if page == "tasks":
         return json_answer(200, [attrs.asdict(record) for record in emulator.tasks])
+    if page == "calls":
+        return json_answer(200, [attrs.asdict(call) for call in emulator.calls])
     if page == "requests":
         return json_answer(200, [attrs.asdict(request) for request in emulator.requests])
     return json_answer(200, summary(emulator))
@@ -40,6 +42,7 @@ def summary(emulator: "Emulator") -> dict[str, object]:
         "prefix": emulator.speech.prefix,
         "now": emulator.now(),
         "tasks": {status: sum(record.status == status for record in records) for status in statuses},
+        "calls": len(emulator.calls),
         "requests": len(emulator.requests),
         "spent": emulator.spent,
         "leaked_credentials": emulator.leaked_credentials,

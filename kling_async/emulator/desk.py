@@ -13,11 +13,13 @@ from typing import Any
 
 import attrs
 
-from . import replies
-from .assets import AssetStore
+from . import replies, solutions
+from .assets import Asset, AssetStore
 from .auth import Credentials, check_bearer
+from .checks import page_of, whole
 from .clock import Clock
 from .dialects import page, told
+from .media_results import without_index
 from .refusals import Refusal, invalid
 from .routes import Route
 from .rows import Row
@@ -28,8 +30,7 @@ from .tasks import Snapshot, Task
 JSON_TYPE = "application/json"
 HTML_TYPE = "text/html"
 
-# Source: service reference, "List (legacy)" and "Cursor list".
-_PAGE_NUMBERS, _PAGE_SIZES, _PAGE_SIZE = (1, 1000), (1, 500), 30
+# Source: service reference, "Cursor list".
 _LIMITS, _LIMIT = (1, 500), 100
 _DAY_MS = 86_400_000
 _FILTERS: dict[str, frozenset[str]] = {
@@ -77,7 +78,7 @@ class Desk:
     @property
     def store(self) -> AssetStore:
         """The assets under the present switches."""
-        return AssetStore(self.settings.seed, self.settings.url_ttl_s, self.settings.fresh_urls)
+        return self.service.store
 
     def answer(self, route: Route, ask: Ask) -> Answer:
         """Do what is asked and tell how it went."""
@@ -89,17 +90,22 @@ class Desk:
             self._check_caller(route, ask)
             now = self.clock.now()
             self.service.count_request(now)
-            if route.kind == "create":
-                return json_answer(200, self._create(route, ask, now))
-            if route.kind == "single":
-                return self._single(route, ask, now)
-            if route.kind == "list" and route.row is not None:
-                return json_answer(200, self._list(route.row, ask, now))
-            if route.kind == "batch":
-                return json_answer(200, self._batch(ask, now))
-            return json_answer(200, self._cursor(ask, now))
+            return self._answered(route, ask, now)
         except Refusal as refusal:
             return self.refuse(route, refusal)
+
+    def _answered(self, route: Route, ask: Ask, now: float) -> Answer:
+        if route.kind == "create":
+            return json_answer(200, self._create(route, ask, now))
+        if route.kind == "single":
+            return self._single(route, ask, now)
+        if route.kind == "call" and route.row is not None:
+            return self._call(route.row, ask, now)
+        if route.kind == "list" and route.row is not None:
+            return json_answer(200, self._list(route.row, ask, now))
+        if route.kind == "batch":
+            return json_answer(200, self._batch(route, ask, now))
+        return json_answer(200, self._cursor(route, ask, now))
 
     def refuse(self, route: Route, refusal: Refusal) -> Answer:
         """A refusal in the dialect's words."""
@@ -161,12 +167,29 @@ class Desk:
         body = self._body(ask)
         if route.row is None:
             raise Refusal.of(1203, f"model '{route.ident}' does not exist")
-        if self.settings.speech.errors == "new-api" and not body.get("prompt") and not self.settings.lenient:
-            raise Refusal("invalid_request", "prompt is required", 400)
-        task = self.service.create(route.row, body, now)
         speech = self.settings.speech
+        # new-api reads the prompt itself on the routes that it knows by name.
+        reads_prompt = speech.errors == "new-api" and route.row.name in ("text2video", "image2video")
+        if reads_prompt and not body.get("prompt") and not self.settings.lenient:
+            raise Refusal("invalid_request", "prompt is required", 400)
+        self.service.base = ask.base
+        task = self.service.create(route.row, body, now)
         form = speech.created if route.row.standard == "legacy" else speech.new_created
+        if route.row.finished_at_once:
+            # A gateway has nothing to wait for here, and hands the answer on as it is.
+            form = replies.legacy_single
         return form(self._snapshot(task, ask, now, self.service.request_id()))
+
+    def _call(self, row: Row, ask: Ask, now: float) -> Answer:
+        """Answer a synchronous call: one that makes no task."""
+        body = self._body(ask) if ask.method == "POST" else dict(ask.query)
+        self.service.base = ask.base
+        data = self.service.call(row, body, now)
+        status = data.get("status") if isinstance(data, dict) else None
+        if isinstance(status, int) and status != 0 and self.settings.speech.errors == "new-api":
+            # A refusal inside of a success: this family of gateways tells it as one.
+            raise Refusal("task_failed", str(data.get("message") or f"status {status}"), 400)
+        return json_answer(200, replies.envelope(data, self.service.request_id()))
 
     def _single(self, route: Route, ask: Ask, now: float) -> Answer:
         task = self.service.find(route.row, route.ident, now)
@@ -180,7 +203,8 @@ class Desk:
             form = speech.new_single
         elif self.settings.older_omni_form and task.row.name == "omni-video":
             form = replies.comet_older_omni
-        return json_answer(200, form(self._snapshot(task, ask, now, self.service.request_id())))
+        body = form(self._snapshot(task, ask, now, self.service.request_id()))
+        return json_answer(200, without_index(body) if self.settings.images_with_id else body)
 
     def _unknown_task(self, route: Route) -> Answer:
         kind = self.settings.unknown_task
@@ -193,27 +217,30 @@ class Desk:
         return self.refuse(route, Refusal.of(code, "Task not found by id/external id"))
 
     def _list(self, row: Row, ask: Ask, now: float) -> replies.Json:
-        number = _whole(ask.query.get("pageNum"), "pageNum", 1, _PAGE_NUMBERS)
-        size = _whole(ask.query.get("pageSize"), "pageSize", _PAGE_SIZE, _PAGE_SIZES)
+        number, size = page_of(ask.query, row.largest_page)
         tasks = self.service.page(row, number, size, now)
         rows = [replies.legacy_row(self._snapshot(task, ask, now)) for task in tasks]
         return replies.envelope(rows, self.service.request_id())
 
-    def _batch(self, ask: Ask, now: float) -> replies.Json:
+    def _batch(self, route: Route, ask: Ask, now: float) -> replies.Json:
         by_id, by_external = (_ids(ask.query.get(name)) for name in ("task_ids", "external_task_ids"))
         if bool(by_id) == bool(by_external):
             raise invalid("task_ids or external_task_ids is required")
         name, idents = ("task_ids", by_id) if by_id else ("external_task_ids", by_external)
-        most = self.settings.batch_max_ids
-        if len(idents) > most and self.settings.batch_overflow == "error":
+        is_tasks = route.board == "tasks"
+        most = self.settings.batch_max_ids if is_tasks else solutions.LARGEST_QUERY
+        if len(idents) > most and (self.settings.batch_overflow == "error" or not is_tasks):
             raise invalid(f"{name} must not have more than {most} ids")
-        tasks = self.service.find_many(idents[:most], now, external=bool(by_external))
+        tasks = self.service.find_many(idents[:most], now, external=bool(by_external), board=route.board)
         rows = [replies.new_row(self._snapshot(task, ask, now)) for task in tasks]
         return replies.envelope(rows, self.service.request_id())
 
-    def _cursor(self, ask: Ask, now: float) -> replies.Json:
+    def _cursor(self, route: Route, ask: Ask, now: float) -> replies.Json:
         body = self._body(ask)
-        limit = _whole(body.get("limit"), "limit", _LIMIT, _LIMITS)
+        if route.board == "tasks":
+            limit = whole(body.get("limit"), "limit", _LIMIT, _LIMITS)
+        else:
+            limit = solutions.limit_of(body.get("limit"))
         filters = _filters(body.get("filters"))
         before: int | None = None
         if body.get("cursor"):
@@ -223,7 +250,7 @@ class Desk:
             start = _moment(body.get("start_time"), "start_time", end - 30 * _DAY_MS)
         rows: list[replies.Json] = []
         last, more = None, False
-        for task in self.service.scan(before, now):
+        for task in self.service.scan(before, now, route.board):
             if not start <= task.created_at * 1000 <= end + 1:
                 continue
             if "product_type" in filters and task.row.pack not in filters["product_type"]:
@@ -243,17 +270,17 @@ class Desk:
 
     def _asset(self, name: str, ask: Ask) -> Answer:
         now = self.clock.now()
-        found = self.store.find(name, self.service.tasks)
         if ask.method not in ("GET", "HEAD"):
             return Answer(405, b"", "text/plain", (("Allow", "GET, HEAD"),))
-        if found is None:
+        made = self.store.find(name, self.service.tasks)
+        held = self.service.sessions.file(name, now) if made is None else None
+        if made is None and held is None:
             return Answer(404, page(404, "Not Found"), HTML_TYPE)
         if not self.store.may_fetch(name, ask.query, now):
             return Answer(403, page(403, "Forbidden"), HTML_TYPE)
-        task, asset_id = found
-        if now < task.ended_at or now >= task.created_at + self.settings.retention_s:
+        asset = self._made(made, name, now) if made is not None else held
+        if asset is None:
             return Answer(404, page(404, "Not Found"), HTML_TYPE)
-        asset = self.store.make(task, asset_id)
         common = (("ETag", asset.etag), ("Accept-Ranges", "bytes"))
         if ask.headers.get("If-None-Match") == asset.etag:
             return Answer(304, b"", asset.content_type, common)
@@ -262,6 +289,14 @@ class Desk:
         if asked is None or ask.headers.get("If-Range", asset.etag) != asset.etag:
             return Answer(200, asset.content, asset.content_type, common)
         return _part(asset.content, asset.content_type, asked, common)
+
+    def _made(self, made: tuple[Task, str], name: str, now: float) -> Asset | None:
+        """The file of a task that has ended and is kept."""
+        task, asset_id = made
+        is_kept = task.ordinal < 0 or now < task.created_at + self.settings.retention_s
+        if now < task.ended_at or not is_kept:
+            return None
+        return self.store.make(task, asset_id, name.rpartition(".")[2])
 
 
 def _part(content: bytes, content_type: str, asked: str, common: tuple[tuple[str, str], ...]) -> Answer:
@@ -283,16 +318,6 @@ def _part(content: bytes, content_type: str, asked: str, common: tuple[tuple[str
 
 def _no_constant(name: str) -> float:
     raise ValueError(name)
-
-
-def _whole(value: object, name: str, default: int, bounds: tuple[int, int]) -> int:
-    if value is None or value == "":
-        return default
-    words = str(value)
-    number = int(words) if words.isascii() and words.isdigit() and len(words) < 10 else 0
-    if isinstance(value, bool) or not bounds[0] <= number <= bounds[1]:
-        raise invalid(f"{name} value '{words[:60]}' is invalid")
-    return number
 
 
 def _ids(value: str | None) -> list[str]:

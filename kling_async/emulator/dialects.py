@@ -17,7 +17,7 @@ from .replies import Form
 # The fixed sentence with which new-api hides every 429 of the service. Source: service reference, "Error bodies" E2e.
 SATURATED = "当前分组上游负载已饱和，请稍后再试"  # noqa: RUF001 - the gateway's own full-width comma
 
-RequestKind = Literal["create", "single", "list", "batch", "cursor", "asset", "unknown"]
+RequestKind = Literal["create", "call", "single", "list", "batch", "cursor", "asset", "unknown"]
 
 
 @attrs.frozen(kw_only=True)
@@ -142,7 +142,7 @@ def told(
     own = {"code": code, "message": message, "request_id": request_id}
     if dialect.errors == "kling":
         return (200 if as_200 else status), own
-    if kind != "create":
+    if kind not in ("create", "call"):
         # Queries never reach the service: the gateway answers them from its own table, and refuses by itself.
         return status, gateway_error(message, str(code), request_id)
     if as_200:

@@ -23,7 +23,7 @@ ACTIONS: tuple[Action, ...] = (
     "body",
     "slow",
 )
-KINDS = ("create", "single", "list", "batch", "cursor", "asset", "unknown")
+KINDS = ("create", "call", "single", "list", "batch", "cursor", "asset", "unknown")
 
 
 def _ordinals(value: int | Iterable[int] | None) -> tuple[int, ...] | None:
@@ -61,7 +61,7 @@ class Fault:
             `slow`: the normal answer, a few bytes at a time, spread over `delay_s`.
         stage: `before` the effect (a create makes nothing), or `after` it (the task exists, then it breaks).
             `delay` and `slow` always let the effect happen.
-        kind: "create", "single", "list", "batch", "cursor", "asset" or "unknown".
+        kind: "create", "call" (synchronous, makes no task), "single", "list", "batch", "cursor", "asset" or "unknown".
         method: HTTP method, any case.
         path: glob over the path as received, prefix included ("*/text2video*").
         nth: ordinal or ordinals among the matches, from 1.
@@ -69,7 +69,7 @@ class Fault:
         rate: share of the matches, drawn from the emulator's seed.
         times: hits after which the fault is used up.
         from_s, until_s: window in emulated seconds since the start: from_s <= t < until_s.
-        status: HTTP status; None is 500 for `status`, 502 for `html`, 200 for `body`.
+        status: HTTP status; None is that of `code` or else 500 for `status`, 502 for `html`, 200 for `body`.
         code: the service's code, or a gateway's word ("insert_task_failed"); None is the usual one of `status`.
         message: words of the error; None is the usual ones.
         body: bytes or text to send.

@@ -4,12 +4,18 @@ Place: half of the endpoint table. Source for every limit: service reference, "L
 "Rules shared by many endpoints".
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from .checks import Body, Field, Order, dig, items, seconds_of, text, wrong
 from .images import is_url
 from .refusals import invalid
 from .rows import Row
+from .sources import Limits, linked
+
+if TYPE_CHECKING:
+    from .service import Service
 
 PROMPT_CHARACTERS = 2500
 SHOT_CHARACTERS = 512
@@ -21,6 +27,9 @@ _AXES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
 _TEXT_MEAN_S = 319.0
 _IMAGE_MEAN_S = 164.0
 _OMNI_MEAN_S = 240.0  # assumed: between the two
+
+# Reference videos of omni.
+_OMNI_LIMITS = Limits(seconds=((3, 10),), sides=(720, 2160), fps=(24, 60), fps_range=True, megabytes=200)
 
 _COMMON = (
     Field("model_name", "text"),
@@ -193,8 +202,43 @@ def _check_references(body: Body) -> None:
 
 
 def _check_omni_length(body: Body) -> None:
-    if (text(body, "model_name") or "kling-video-o1") == "kling-video-o1" and seconds_of(body, "duration", 5) > 10:
+    if (text(body, "model_name") or "kling-video-o1") != "kling-video-o1":
+        return
+    others = [image for image in items(body, "image_list") if image.get("type") != "first_frame"]
+    is_plain = not others and not items(body, "element_list") and not items(body, "video_list")
+    seconds = seconds_of(body, "duration", 5)
+    # From words or from a first frame alone there are two lengths only.
+    if seconds > 10 or (is_plain and seconds not in (5, 10)):
         raise wrong("duration", dig(body, "duration"))
+
+
+def _check_omni_shots(body: Body) -> None:
+    has_end = any(image.get("type") == "end_frame" for image in items(body, "image_list"))
+    if dig(body, "multi_shot") is True and has_end:
+        raise invalid("multi_shot cannot be used with a first and an end frame")
+
+
+def _bind_clip(service: "Service", order: Order, body: Body, _: float) -> Order:
+    """One video, or one of each shot where the switch says so."""
+    if not service.settings.video_per_shot or not _is_customized(body):
+        return order
+    lengths = [seconds_of(shot, "duration", 5) for shot in items(body, "multi_prompt")]
+    return attrs.evolve(order, count=len(lengths), facts={"lengths": lengths}) if lengths else order
+
+
+def _one_slot(_: Order) -> int:
+    return 1
+
+
+def _bind_omni(service: "Service", order: Order, body: Body, now: float) -> Order:
+    videos = items(body, "video_list")
+    if not videos:
+        return _bind_clip(service, order, body, now)
+    film = linked(service, text(videos[0], "video_url"))
+    edits = (videos[0].get("refer_type") or "base") == "base"
+    # An edited video keeps its length, billed in whole seconds; `duration` is ignored then.
+    seconds = float(max(1, round(film.seconds))) if edits and film.seconds is not None else order.seconds
+    return attrs.evolve(order, seconds=seconds, defect=order.defect or _OMNI_LIMITS.flaw(film))
 
 
 LEGACY_ROWS: tuple[Row, ...] = (
@@ -207,6 +251,8 @@ LEGACY_ROWS: tuple[Row, ...] = (
         fields=(*_COMMON, *_CLIP, Field("aspect_ratio", "text", choices=RATIOS)),
         rules=(_needs_prompt, _check_shots, _check_voices, _check_camera),
         read=_read,
+        bind=_bind_clip,
+        slots=_one_slot,
         mean_s=_TEXT_MEAN_S,
     ),
     Row(
@@ -225,6 +271,8 @@ LEGACY_ROWS: tuple[Row, ...] = (
         ),
         rules=(_check_frames, _check_masks, _check_elements, _check_shots, _check_voices, _check_camera),
         read=_read,
+        bind=_bind_clip,
+        slots=_one_slot,
         mean_s=_IMAGE_MEAN_S,
     ),
     Row(
@@ -240,8 +288,17 @@ LEGACY_ROWS: tuple[Row, ...] = (
             Field("element_list", "list"),
             Field("video_list", "list", longest=1),
         ),
-        rules=(_needs_prompt, _check_shots, _check_elements, _check_references, _check_omni_length),
+        rules=(
+            _needs_prompt,
+            _check_shots,
+            _check_elements,
+            _check_references,
+            _check_omni_length,
+            _check_omni_shots,
+        ),
         read=_read,
+        bind=_bind_omni,
+        slots=_one_slot,
         mean_s=_OMNI_MEAN_S,
     ),
 )

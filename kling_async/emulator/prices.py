@@ -11,8 +11,14 @@ import attrs
 from .checks import Order
 from .rows import Row
 
-# List price of one video unit in USD.
-UNIT_USD = Decimal("0.14")
+# List price of one unit in USD, by pack. A try-on is priced by the piece: its unit is one piece.
+UNIT_USD: dict[str, Decimal] = {
+    "video": Decimal("0.14"),
+    "audio": Decimal("0.14"),
+    "general": Decimal("0.14"),
+    "image": Decimal("0.0035"),
+    "try_on": Decimal("0.07"),
+}
 
 
 @attrs.frozen
@@ -50,17 +56,27 @@ _RATES: dict[str, Rate] = {
     "kling-3.0-turbo": _TURBO,
     "kling-v3-omni": _OMNI,
     "kling-3.0-omni": _OMNI,
+    "kling-4.0": _OMNI,
+    "kling-4.0-flash": _OMNI,
     "kling-video-o1": _O1,
     "kling-o1": _O1,
 }
-_MOTION: dict[str, Rate] = {"kling-3.0": Rate(("0.9", "1.2", "1.2")), "kling-2.6": Rate(("0.5", "0.8", "0.8"))}
+_MOTION_THREE, _MOTION_TWO_SIX = Rate(("0.9", "1.2", "1.2")), Rate(("0.5", "0.8", "0.8"))
+_MOTION: dict[str, Rate] = {
+    "kling-3.0": _MOTION_THREE,
+    "kling-v3": _MOTION_THREE,
+    "kling-2.6": _MOTION_TWO_SIX,
+    "kling-v2-6": _MOTION_TWO_SIX,
+}
 
-# Models without a printed price (4.0, retired and future ones) cost what 3.0 does.
+# Models without a printed price (retired and future ones) cost what 3.0 does; 4.0 what 3.0 omni does.
 _DEFAULT = _THREE
 
 
 def units_of(row: Row, order: Order) -> Decimal:
     """Units that the task will cost when it succeeds."""
+    if row.price is not None:
+        return row.price(order).normalize()
     table = _MOTION if row.family == "motion-control" else _RATES
     rate = table.get(order.model, _DEFAULT)
     prices = rate.silent
@@ -71,7 +87,9 @@ def units_of(row: Row, order: Order) -> Decimal:
     elif order.sound and rate.sound:
         prices = rate.sound
     per_second = Decimal(prices[("std", "pro", "4k").index(order.mode)])
-    return (per_second * Decimal(str(order.seconds)) * order.count).normalize()
+    # Several videos of one order share its seconds; several images are as many orders.
+    pieces = 1 if "lengths" in order.facts else order.count
+    return (per_second * Decimal(str(order.seconds)) * pieces).normalize()
 
 
 def plain(amount: Decimal) -> str:

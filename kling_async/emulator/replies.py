@@ -7,7 +7,7 @@ D12 are those of the service reference, "Response dialects".
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .tasks import Snapshot, Status
+from .tasks import AssetView, Snapshot, Status
 
 Json = dict[str, Any]
 Form = Callable[[Snapshot], Json]
@@ -55,6 +55,8 @@ def legacy_created(snapshot: Snapshot) -> Json:
         "created_at": snapshot.created_ms,
         "updated_at": snapshot.updated_ms,
     }
+    if "session_id" in task.facts:
+        data["session_id"] = task.facts["session_id"]
     return envelope(data, snapshot.request_id)
 
 
@@ -113,29 +115,65 @@ def cursor_page(rows: Iterable[Json], next_cursor: str, request_id: str) -> Json
 
 
 def _task_info(snapshot: Snapshot) -> Json:
-    return {"external_task_id": snapshot.task.external_id} if snapshot.task.external_id else {}
+    task = snapshot.task
+    info: Json = {"external_task_id": task.external_id} if task.external_id else {}
+    if "parent_video" in task.facts:
+        info["parent_video"] = task.facts["parent_video"]
+    return info
 
 
 def _legacy_result(snapshot: Snapshot) -> Json:
-    if not snapshot.assets:
+    if snapshot.status != "succeed":
         return {}
-    if snapshot.task.row.result == "images":
-        return {"images": [_with_watermark({"index": at, "url": a.url}, a) for at, a in enumerate(snapshot.assets)]}
-    return {
-        "videos": [
-            _with_watermark({"id": asset.asset_id, "url": asset.url, "duration": asset.seconds}, asset)
-            for asset in snapshot.assets
-        ]
-    }
+    row = snapshot.task.row
+    if not snapshot.assets:
+        # Cleared, or not there yet.
+        return {kind: [] for kind in row.result}
+    if row.tell is not None:
+        return row.tell(snapshot)
+    return {kind: [_legacy_item(asset, at) for at, asset in enumerate(_of(snapshot, kind))] for kind in row.result}
+
+
+def _of(snapshot: Snapshot, kind: str) -> list[AssetView]:
+    return [asset for asset in snapshot.assets if asset.kind + "s" == kind]
+
+
+def _legacy_item(asset: AssetView, at: int) -> Json:
+    if asset.kind == "image":
+        return _with_watermark({"index": at, "url": asset.url}, asset)
+    if asset.kind == "audio":
+        return {
+            "id": asset.asset_id,
+            "url_mp3": asset.url,
+            "url_wav": asset.wav_url,
+            "duration_mp3": asset.seconds,
+            "duration_wav": asset.wav_seconds,
+        }
+    return _with_watermark({"id": asset.asset_id, "url": asset.url, "duration": asset.seconds}, asset)
 
 
 def _outputs(snapshot: Snapshot) -> list[Json]:
-    if snapshot.task.row.result == "images":
-        return [_with_watermark({"type": "image", "url": asset.url}, asset) for asset in snapshot.assets]
-    return [
-        _with_watermark({"type": "video", "id": asset.asset_id, "url": asset.url, "duration": asset.seconds}, asset)
-        for asset in snapshot.assets
-    ]
+    if snapshot.status != "succeed" or not snapshot.assets:
+        return []
+    row = snapshot.task.row
+    if row.tell_new is not None:
+        return row.tell_new(snapshot)
+    return [_new_item(asset) for kind in row.result for asset in _of(snapshot, kind)]
+
+
+def _new_item(asset: AssetView) -> Json:
+    if asset.kind == "image":
+        return _with_watermark({"type": "image", "url": asset.url}, asset)
+    if asset.kind == "audio":
+        return {
+            "type": "audio",
+            "id": asset.asset_id,
+            "mp3_url": asset.url,
+            "wav_url": asset.wav_url,
+            "mp3_duration": asset.seconds,
+            "wav_duration": asset.wav_seconds,
+        }
+    return _with_watermark({"type": "video", "id": asset.asset_id, "url": asset.url, "duration": asset.seconds}, asset)
 
 
 def _with_watermark(row: Json, asset: Any) -> Json:
@@ -279,11 +317,17 @@ def flattened_single(snapshot: Snapshot) -> Json:
         "task_id": task.public_id,
         "status": _FLATTENED_STATUS[snapshot.status],
         "url": snapshot.assets[0].url if snapshot.assets else "",
-        "format": "mp4",
+        "format": _format(snapshot),
         "metadata": None,
         "error": {"message": task.reason, "code": "task_failed"} if failed else None,
     }
     return {"code": "success", "message": "", "data": data}
+
+
+def _format(snapshot: Snapshot) -> str:
+    """The ending of the result's file; before there is one, that of a clip."""
+    url = snapshot.assets[0].url if snapshot.assets else "result.mp4"
+    return url.partition("?")[0].rpartition(".")[2]
 
 
 def flat_created(snapshot: Snapshot) -> Json:
@@ -300,7 +344,7 @@ def flat_single(snapshot: Snapshot) -> Json:
         "task_id": task.public_id,
         "status": status,
         "url": snapshot.assets[0].url if snapshot.assets else "",
-        "format": "mp4",
+        "format": _format(snapshot),
         "error": {"code": 1 if failed else 0, "message": task.reason if failed else ""},
     }
     if snapshot.assets:

@@ -22,7 +22,7 @@ from .faults import Fault
 from .routes import Route, find_route
 from .service import Service
 from .settings import Settings
-from .tasks import TaskRecord
+from .tasks import CallRecord, TaskRecord
 
 # Largest body taken, in bytes: an inline picture of 50 MB is 67 MB of Base64.
 _MAX_BODY_BYTES = 96 * 1024 * 1024
@@ -41,7 +41,8 @@ class LoggedRequest:
     Attributes:
         at: Unix seconds of the emulator's clock.
         method, path, query: as received, still percent-encoded.
-        kind: what was asked: "create", "single", "list", "batch", "cursor", "asset" or "unknown".
+        kind: what was asked: "create", "call" (synchronous, makes no task), "single", "list", "batch", "cursor",
+            "asset" or "unknown".
         endpoint: row name, "" where the path names none.
         status: HTTP status sent; None when no whole answer was (broken off, or still waiting).
         fault: the planned fault that hit it ("reset after"), "" when none did.
@@ -88,6 +89,9 @@ class Emulator(Settings):
         external_lookup: whether a legacy single query takes an external id.
         unique_external_ids: whether a create with a known external id is refused, with `duplicate_code` and HTTP
             `duplicate_status` and the words "already exists"; an id is burnt for good.
+        unique_legacy_ids: whether creates of the legacy standard refuse a known external id too (not proven by any
+            source); without effect when `unique_external_ids` is off.
+        external_id_limit: longest external id in characters, above it a 1201; None: without limit (none is documented).
         batch_sees_legacy: whether `/tasks` tells tasks made on legacy paths (not known of the service).
         legacy_sees_new: whether legacy lists and single queries tell new-standard tasks (not known either).
         batch_max_ids: most ids in one `GET /tasks`; above it `batch_overflow`: "error" is a 1201, "truncate" drops
@@ -97,10 +101,28 @@ class Emulator(Settings):
         unknown_task: answer of a single query for nobody's id: "1201" (HTTP 400), "1203" (HTTP 404), "empty"
             (`data: []`), "task_not_exist" (a gateway's word, HTTP 400).
         retention_s: how long tasks and files are kept, from the creation.
+        clears: what goes at the end of that time: whole "tasks", or only their "results", so that lists grow for ever.
+        results_after_s: how long a succeeded task is told without any result.
+        gateway_timeout_s: a gateway of the new-api family tells tasks that run longer as failed, although the service
+            may still finish them. None: never.
         cache_s: a gateway tells statuses as of its last round; rounds are so many seconds apart. 0: always fresh.
         older_omni_form: omni-video queries in the older form of CometAPI (D8).
+        images_with_id: single queries tell pictures with an empty `id` and without `index`, as v98store does (D13).
         errors_as_200: the service tells refusals with HTTP 200 and a non-zero code.
         refused_models: models that this account or gateway does not have.
+        retired: endpoints ("multi-image2video") and models that are answered "This API is no longer available" with
+            `retired_code` (only the words are reported).
+        takes_foreign_ids: whether ids that this emulator did not give are taken: videos, sounds, sessions.
+        takes_m4a: whether m4a and aac are taken as sounds, as documented; else "Audio format is invalid", as observed.
+        session_ttl_s: how long sessions of faces and of selections live.
+        inner_refusals: whether selections tell what is wrong with a session or its points as `code: 0` with a
+            `status` that is not 0; else as 1201.
+        weak_omni: whether new-standard omni takes impossible durations and 480p at create, as observed; else it refuses
+            them as documented.
+        video_per_shot: whether a legacy order with `multi_prompt` gives one video for each shot, as one gateway counts
+            on; else one in all.
+        recognition: reply of image-recognize, which no source shows: "result" like a finished task's, "flat" without
+            the wrapping.
         slots: tasks in flight per (model version, pack): a number for each, or a mapping by model version or pack
             ("video", "image"), the model first. None: without limit. Above it: 1303.
         slot_release_s: how long a slot stays taken after its task ended.
@@ -109,14 +131,29 @@ class Emulator(Settings):
             from endpoint ("text2video", "text-to-video", "image-to-video/kling-3.0", "*") to one of these.
         failure_rate: share of tasks that fail at their end, 0 to 1; they are not billed.
         charge: new-standard `billing` in units ("unit") or in money ("cash", in `currency`).
-        units: units left in the pack; a create that needs more is refused with 1102. None: without end.
+        units: units left; a create or a call that needs more is refused with 1102. A number for the whole account, or a
+            mapping by pack ("video", "image", "audio", "try_on", "general"). None: without end.
         url_ttl_s: how long an asset URL is good; then HTTP 403.
         fresh_urls: whether a query after that tells a new URL.
         hang_s: longest time a hanging request is held.
+        known_ids_only: whether element and voice ids in a body must be those of the library ("Element id not found").
+        deleted_again: deleting an element or a voice that is deleted already: "1201", or "ok" as the first time.
+        tasks_see_solutions: whether `/tasks` tells the tasks of solutions too (not known of the service).
+        packs: the packs that the account bought (`packs.ResourcePack`), told by `/account/costs`; what they do not
+            hold is refused with 1102. None: one of each kind, which refuses nothing.
+        balance: money on the account at first, told by `/account/billing/balance` while `charge` is "cash"; it may
+            fall below zero.
+        api_key_name: name of the key, as the account pages tell it.
+        costs_lag_s: by how much `/account/costs` lags in telling what is left.
+        costs_per_s: how often `/account/costs` may be asked; above it: 1302. None: as often as one likes.
+        inner_account_errors: whether `/account/costs` tells wrong times by its inner code, in a success; else as 1201.
         faults: the plan; a list to change at any time.
 
     A prompt with "[fail]" makes a task that fails moderation, "[refuse]" is refused at once with 1301, "[stuck]"
     never ends.
+
+    Nothing is fetched. What is to be known about a linked video or sound its address may say: "?seconds=7.5",
+    "width=1280", "height=720", "fps=30", "mb=20", "faces=2"; what it does not say breaks no limit.
 
     Raises:
         ValueError: an unknown dialect, or a speed that is not positive.
@@ -161,6 +198,11 @@ class Emulator(Settings):
     def tasks(self) -> list[TaskRecord]:
         """The ledger: every task ever made, oldest first, as of now."""
         return self._service.ledger(self._clock.now())
+
+    @property
+    def calls(self) -> list[CallRecord]:
+        """Every synchronous call that was answered, oldest first, with what it cost."""
+        return self._service.calls
 
     @property
     def requests(self) -> list[LoggedRequest]:
@@ -308,7 +350,7 @@ class Emulator(Settings):
 
     def _stand_in(self, route: Route, ask: Ask) -> Answer:
         """What a broken answer would have begun with when the request had no effect."""
-        if route.kind == "create":
+        if route.kind in ("create", "call"):
             return Answer(200, b'{"code":0,"message":"SUCCEED","request_id":"0","data":{"task_id":"0"}}')
         return self._desk.answer(route, ask)
 

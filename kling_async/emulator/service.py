@@ -8,7 +8,7 @@ import hashlib
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from heapq import heappop, heappush
 from typing import Any
@@ -16,34 +16,19 @@ from typing import Any
 import attrs
 
 from . import prices
+from .allowance import Allowance
 from .assets import RATIOS, AssetStore
-from .chance import RISK_CONTROL, draw, early
+from .chance import RISK_CONTROL, draw, early, how_many
 from .checks import Body, Order
 from .images import decode_base64, is_url, look, nearest_ratio
-from .refusals import Refusal
+from .library_rows import PRESETS
+from .made import refuse_unknown
+from .refusals import Refusal, invalid
 from .rows import Row
+from .sessions import Sessions
 from .settings import Settings
-from .tasks import Snapshot, Task, TaskRecord
-
-# Longest text kept in the ledger, in characters: a thousand inline pictures must not fill the memory.
-_KEPT_CHARACTERS = 65_536
-
-
-@attrs.define(eq=False)
-class _Gate:
-    """The slots of one (model version, pack): a heap of (freed at, count) and the sum."""
-
-    used: int = 0
-    ends: list[tuple[float, int]] = attrs.field(factory=list)
-
-    def held(self, now: float) -> int:
-        while self.ends and self.ends[0][0] <= now:
-            self.used -= heappop(self.ends)[1]
-        return self.used
-
-    def take(self, freed_at: float, count: int) -> None:
-        self.used += count
-        heappush(self.ends, (freed_at, count))
+from .tasks import AssetView, CallRecord, Snapshot, Task, TaskRecord, shortened
+from .telling import look_at
 
 
 @attrs.define(eq=False)
@@ -52,16 +37,36 @@ class Service:
 
     settings: Settings
     tasks: list[Task] = attrs.field(factory=list, init=False)
+    calls: list[CallRecord] = attrs.field(factory=list, init=False)
+    # Scheme and host of the request being answered, for addresses that calls tell; the desk sets it.
+    base: str = attrs.field(default="", init=False)
+    sessions: Sessions = attrs.field(factory=Sessions, init=False)
+    # When the first caller came, and when the packs were last asked about.
+    opened_at: float = attrs.field(default=-1.0, init=False)
+    costs_asked_at: float = attrs.field(default=-1.0, init=False)
     _by_id: dict[str, Task] = attrs.field(factory=dict, init=False)
     _by_external: dict[str, list[Task]] = attrs.field(factory=lambda: defaultdict(list), init=False)
     _by_row: dict[str, list[Task]] = attrs.field(factory=lambda: defaultdict(list), init=False)
-    _gates: dict[tuple[str, str], _Gate] = attrs.field(factory=lambda: defaultdict(_Gate), init=False)
+    allowance: Allowance = attrs.field(
+        default=attrs.Factory(lambda service: Allowance(service.settings), takes_self=True), init=False
+    )
     _late: list[tuple[float, int, Row, Body]] = attrs.field(factory=list, init=False)
     _late_count: int = attrs.field(default=0, init=False)
-    _promised: Decimal = attrs.field(default=Decimal(0), init=False)
-    _tokens: float | None = attrs.field(default=None, init=False)
-    _refilled_at: float = attrs.field(default=0.0, init=False)
     _answers: int = attrs.field(default=0, init=False)
+
+    @property
+    def store(self) -> AssetStore:
+        """The assets under the present switches."""
+        return AssetStore(self.settings.seed, self.settings.url_ttl_s, self.settings.fresh_urls, PRESETS)
+
+    def maker_of(self, name: str) -> Task | None:
+        """The task that made the file of this name, None when none did."""
+        found = self.store.find(name, self.tasks)
+        return found[0] if found is not None else None
+
+    def views(self, task: Task, now: float) -> tuple[AssetView, ...]:
+        """The results of a succeeded task, under the address of the request being answered."""
+        return self.store.views(task, now, self.base, wm=task.watermark)
 
     def request_id(self) -> str:
         """The next request id: the same sequence for the same seed."""
@@ -78,24 +83,51 @@ class Service:
                 the duplicate answer, 1102 when the pack is used up, 1303 when the slots are.
         """
         self.settle(now)
+        self._refuse_retired(row.name)
         order = row.accept(body, lenient=self.settings.lenient)
+        refuse_unknown(self, PRESETS, body, now)
         self._refuse(order)
-        if self.settings.unique_external_ids and order.external_id in self._by_external:
-            raise Refusal.of(
-                self.settings.duplicate_code,
-                f"external_task_id '{order.external_id}' already exists",
-                self.settings.duplicate_status,
-            )
+        self._refuse_external_id(row, order.external_id)
+        order = self._bound(row, order, body, now)
+        if order.counts is not None:
+            order = attrs.evolve(order, count=how_many(self.settings.seed, len(self.tasks), order.counts))
         units = prices.units_of(row, order)
-        if self.settings.units is not None and self._promised + units > Decimal(str(self.settings.units)):
-            raise Refusal.of(1102)
-        gate = self._gates[order.model, row.pack]
-        limit = self.slot_limit(order.model, row.pack)
-        if limit is not None and gate.held(now) + order.count > limit:
-            raise Refusal.of(1303)
+        self.allowance.check_units(row.pack, units, now)
+        slots = row.slots_of(order)
+        self.allowance.check_slots(order.model, row.pack, slots, now)
         task = self._make(row, order, body, units, now)
-        gate.take(task.ended_at + self.settings.slot_release_s, order.count)
+        self.allowance.take_slots(order.model, row.pack, slots, task.ended_at)
         return task
+
+    def call(self, row: Row, body: Body, now: float) -> Any:
+        """Answer a synchronous call, and note it and its cost.
+
+        Raises:
+            Refusal: as the row's handler says; nothing is charged then.
+        """
+        self.settle(now)
+        if row.answer is None:
+            raise Refusal.of(1202)
+        self._refuse_retired(row.name)
+        row.check(body, lenient=self.settings.lenient)
+        self.allowance.check_units(row.pack, row.cost, now)
+        data = row.answer(self, body, now)
+        # A refusal inside of a success costs nothing either.
+        cost = Decimal(0) if isinstance(data, dict) and data.get("status", 0) not in (0, "0") else row.cost
+        self.allowance.promise(row.pack, cost)
+        record = CallRecord(endpoint=row.name, body=shortened(body), billed=float(cost), pack=row.pack, at=now)
+        self.calls.append(record)
+        return data
+
+    def _bound(self, row: Row, order: Order, body: Body, now: float) -> Order:
+        if row.bind is None:
+            return order
+        try:
+            return row.bind(self, order, body, now)
+        except (Refusal, TypeError, ValueError, AttributeError):
+            if not self.settings.lenient:
+                raise
+            return order
 
     def postpone(self, row: Row, body: Body, at: float) -> None:
         """Let a create take effect at a later moment; whether it is then accepted nobody is told."""
@@ -111,14 +143,21 @@ class Service:
             except Refusal:
                 continue
 
-    def slot_limit(self, model: str, pack: str) -> int | None:
-        """How many slots the account has for a model version and a pack; None without limit."""
-        slots = self.settings.slots
-        if isinstance(slots, Mapping):
-            return slots.get(model, slots.get(pack))
-        return slots
+    def _refuse_retired(self, name: str) -> None:
+        if name in self.settings.retired:
+            raise Refusal.of(self.settings.retired_code, "This API is no longer available")
+
+    def _refuse_external_id(self, row: Row, ident: str) -> None:
+        settings = self.settings
+        if settings.external_id_limit is not None and len(ident) > settings.external_id_limit:
+            raise invalid(f"external_task_id must not be longer than {settings.external_id_limit} characters")
+        is_unique = settings.unique_external_ids and (row.standard == "new" or settings.unique_legacy_ids)
+        if is_unique and ident in self._by_external:
+            words = f"external_task_id '{ident}' already exists"
+            raise Refusal.of(settings.duplicate_code, words, settings.duplicate_status)
 
     def _refuse(self, order: Order) -> None:
+        self._refuse_retired(order.model)
         if order.model in self.settings.refused_models:
             if self.settings.speech.wraps_errors:
                 raise Refusal("model_not_found", f"No available channel for model {order.model}", 503, by_gateway=True)
@@ -153,18 +192,20 @@ class Service:
             row=row,
             model=order.model,
             mode=order.mode,
-            body=_shortened(body),
+            body=shortened(body),
             created_at=now,
-            processing_at=now + fate.processing_s,
-            ended_at=now + fate.ended_s,
+            processing_at=now if row.finished_at_once else now + fate.processing_s,
+            ended_at=now if row.finished_at_once else now + fate.ended_s,
             reason=fate.reason,
             seconds=order.seconds + fate.extra_s,
             ratio=ratio,
             watermark=order.watermark,
             callback_url=order.callback_url,
             count=order.count,
+            slots=row.slots_of(order),
             units=units,
             asset_key=fate.asset_key,
+            facts=order.facts,
         )
         self.tasks.append(task)
         self._by_id[task.public_id] = task
@@ -172,7 +213,7 @@ class Service:
         if task.external_id:
             self._by_external[task.external_id].append(task)
         if not task.reason:
-            self._promised += units
+            self.allowance.promise(row.pack, units)
         return task
 
     def _look_at_pictures(self, row: Row, order: Order) -> tuple[str, str]:
@@ -195,7 +236,8 @@ class Service:
 
     def is_visible(self, task: Task, now: float) -> bool:
         """Whether queries see the task: not too young, not cleared."""
-        return task.created_at + self.settings.visible_after_s <= now < task.created_at + self.settings.retention_s
+        is_cleared = self.settings.clears == "tasks" and now >= task.created_at + self.settings.retention_s
+        return task.created_at + self.settings.visible_after_s <= now and not is_cleared
 
     def find(self, row: Row | None, ident: str, now: float) -> Task | None:
         """One task of an endpoint (of any when None) by its id or, where the host can, by its external id."""
@@ -210,7 +252,7 @@ class Service:
                     return task
         return None
 
-    def find_many(self, idents: Iterable[str], now: float, *, external: bool) -> list[Task]:
+    def find_many(self, idents: Iterable[str], now: float, *, external: bool, board: str = "tasks") -> list[Task]:
         """The new-standard tasks among these ids, each once, in the order asked; what is not found is left out."""
         self.settle(now)
         found: dict[int, Task] = {}
@@ -218,7 +260,7 @@ class Service:
             own = self._by_id.get(ident)
             candidates = self._by_external.get(ident, []) if external else [own] if own else []
             for task in candidates:
-                if self._in_new_queries(task) and self.is_visible(task, now):
+                if self._in_new_queries(task, board) and self.is_visible(task, now):
                     found[task.ordinal] = task
         return list(found.values())
 
@@ -236,7 +278,7 @@ class Service:
         stop = last - start
         return tasks[max(first, stop - size) : stop][::-1] if stop > first else []
 
-    def scan(self, before: int | None, now: float) -> Iterator[Task]:
+    def scan(self, before: int | None, now: float, board: str = "tasks") -> Iterator[Task]:
         """All tasks of the account that the cursor list sees, in list order, beyond ordinal `before`."""
         self.settle(now)
         first, last = self._visible_range(self.tasks, now)
@@ -244,11 +286,12 @@ class Service:
             order = range(first if before is None else max(first, before + 1), last)
         else:
             order = range((last if before is None else min(last, before)) - 1, first - 1, -1)
-        return (self.tasks[at] for at in order if self._in_new_queries(self.tasks[at]))
+        return (self.tasks[at] for at in order if self._in_new_queries(self.tasks[at], board))
 
     def _visible_range(self, tasks: list[Task], now: float) -> tuple[int, int]:
         # Tasks are in order of creation, so the visible ones are one stretch.
-        first = bisect_right(tasks, now - self.settings.retention_s, key=_created_at)
+        is_clearing = self.settings.clears == "tasks"
+        first = bisect_right(tasks, now - self.settings.retention_s, key=_created_at) if is_clearing else 0
         last = bisect_right(tasks, now - self.settings.visible_after_s, key=_created_at)
         return first, max(first, last)
 
@@ -258,7 +301,10 @@ class Service:
         twin = _LEGACY_TWIN.get(task.row.family)
         return self.settings.legacy_sees_new and task.row.standard == "new" and twin == row.name
 
-    def _in_new_queries(self, task: Task) -> bool:
+    def _in_new_queries(self, task: Task, board: str) -> bool:
+        is_shown = task.row.board == board or (board == "tasks" and self.settings.tasks_see_solutions)
+        if task.row.finished_at_once or not is_shown:
+            return False
         return task.row.standard == "new" or self.settings.batch_sees_legacy
 
     # Telling
@@ -268,27 +314,7 @@ class Service:
 
         `base` is the scheme and host under which the caller reached the emulator; asset URLs start with it.
         """
-        seen_at, is_seen = now, True
-        if self.settings.cache_s:
-            # A caching gateway asks about all tasks at fixed intervals and tells what it last heard.
-            seen_at = math.floor(now / self.settings.cache_s) * self.settings.cache_s
-            is_seen = seen_at >= task.created_at
-        seen_at = max(seen_at, task.created_at)
-        status = task.status_at(seen_at)
-        is_ended = status in ("succeed", "failed")
-        units = task.units if status == "succeed" else Decimal(0)
-        return Snapshot(
-            task=task,
-            status=status,
-            updated_at=task.updated_at(seen_at),
-            assets=store.views(task, now, base, wm=task.watermark) if status == "succeed" else (),
-            units=prices.plain(units) if is_ended else None,
-            money=prices.plain(units * prices.UNIT_USD) if is_ended else None,
-            cash=self.settings.charge == "cash",
-            currency=self.settings.currency,
-            request_id=request_id,
-            is_seen=is_seen,
-        )
+        return look_at(self.settings, task, now, store, base, request_id)
 
     def ledger(self, now: float) -> list[TaskRecord]:
         """All tasks ever made, oldest first, as records."""
@@ -297,41 +323,26 @@ class Service:
 
     def billed(self, now: float) -> Decimal:
         """Units charged until now."""
-        return sum((task.units for task in self.tasks if task.status_at(now) == "succeed"), Decimal(0))
+        tasks = sum((task.units for task in self.tasks if task.status_at(now) == "succeed"), Decimal(0))
+        return tasks + sum((Decimal(str(call.billed)) for call in self.calls), Decimal(0))
 
     # Rate
 
     def count_request(self, now: float) -> None:
         """Take one request out of the rate, or refuse it with 1302."""
-        rate = self.settings.requests_per_s
-        if rate is None:
-            return
-        burst = max(1.0, rate)
-        if self._tokens is None:
-            self._tokens, self._refilled_at = burst, now
-        self._tokens = min(burst, self._tokens + max(0.0, now - self._refilled_at) * rate)
-        self._refilled_at = now
-        if self._tokens < 1.0:
-            raise Refusal.of(1302)
-        self._tokens -= 1.0
+        if self.opened_at < 0:
+            self.opened_at = now
+        self.allowance.take_request(now)
 
 
 # Which legacy endpoint would list the tasks of a new-standard operation.
-_LEGACY_TWIN = {"text-to-video": "text2video", "image-to-video": "image2video", "omni-video": "omni-video"}
+_LEGACY_TWIN = {
+    "text-to-video": "text2video",
+    "image-to-video": "image2video",
+    "omni-video": "omni-video",
+    "motion-control": "motion-control",
+}
 
 
 def _created_at(task: Task) -> float:
     return task.created_at
-
-
-def _shortened(value: Any) -> Any:
-    if isinstance(value, str):
-        if len(value) <= _KEPT_CHARACTERS:
-            return value
-        digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
-        return f"<{len(value)} characters, sha256 {digest}>"
-    if isinstance(value, Mapping):
-        return {key: _shortened(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_shortened(item) for item in value]
-    return value

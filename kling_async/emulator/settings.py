@@ -12,6 +12,7 @@ import attrs
 from .chance import Durations
 from .dialects import DIALECTS, Dialect
 from .faults import Fault, FaultPlan
+from .packs import ResourcePack
 
 DAY_S = 86_400.0
 
@@ -43,6 +44,8 @@ class Settings:
     batch: bool | None = None
     external_lookup: bool | None = None
     unique_external_ids: bool = True
+    unique_legacy_ids: bool = True
+    external_id_limit: int | None = None
     duplicate_code: int = 1201
     duplicate_status: int = 400
     batch_sees_legacy: bool = False
@@ -53,10 +56,23 @@ class Settings:
     visible_after_s: float = 0.0
     unknown_task: UnknownTask | None = None
     retention_s: float = 30 * DAY_S
+    clears: Literal["tasks", "results"] = "tasks"
+    results_after_s: float = 0.0
+    gateway_timeout_s: float | None = None
     cache_s: float | None = None
     older_omni_form: bool = False
+    images_with_id: bool = False
     errors_as_200: bool = False
     refused_models: Collection[str] = ()
+    retired: Collection[str] = ()
+    retired_code: int = 1201
+    takes_foreign_ids: bool = False
+    takes_m4a: bool = False
+    session_ttl_s: float = DAY_S
+    inner_refusals: bool = True
+    weak_omni: bool = True
+    video_per_shot: bool = False
+    recognition: Literal["result", "flat"] = "result"
     slots: int | Mapping[str, int] | None = None
     slot_release_s: float = 0.0
     requests_per_s: float | None = None
@@ -64,10 +80,19 @@ class Settings:
     failure_rate: float = 0.0
     charge: Literal["unit", "cash"] = "unit"
     currency: Literal["USD", "CNY"] = "USD"
-    units: float | None = None
+    units: float | Mapping[str, float] | None = None
     url_ttl_s: float = 30 * DAY_S
     fresh_urls: bool = True
     hang_s: float = 600.0
+    known_ids_only: bool = False
+    deleted_again: Literal["1201", "ok"] = "1201"
+    tasks_see_solutions: bool = False
+    packs: Collection[ResourcePack] | None = None
+    balance: float = 1000.0
+    api_key_name: str = "emulator"
+    costs_lag_s: float = 12 * 3600.0
+    costs_per_s: float | None = None
+    inner_account_errors: bool = False
     _faults: FaultPlan = attrs.field(factory=FaultPlan, converter=_plan, alias="faults")
 
     def __attrs_post_init__(self) -> None:

@@ -4,6 +4,7 @@ Place: made by the service, told by the replies. A task holds only moments; its 
 whenever somebody asks, so a hundred thousand running tasks cost no timer.
 """
 
+import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal
@@ -12,12 +13,19 @@ import attrs
 
 from .rows import Row
 
+# Longest text kept in the ledger, in characters: a thousand inline pictures must not fill the memory.
+_KEPT_CHARACTERS = 65_536
+
 Status = Literal["submitted", "processing", "succeed", "failed"]
 
 
 @attrs.frozen(kw_only=True)
 class Task:
-    """One accepted create. Moments are Unix seconds of the emulator's clock; `ended_at` may be infinite."""
+    """One accepted create. Moments are Unix seconds of the emulator's clock; `ended_at` may be infinite.
+
+    `count` is how many results of its kind the task makes, `slots` how many slots it takes while it runs. `facts` is
+    what its row found out about the order and replies must know (`parent_video`, `session_id`, ...).
+    """
 
     ordinal: int
     task_id: str
@@ -36,8 +44,10 @@ class Task:
     watermark: bool
     callback_url: str
     count: int
+    slots: int
     units: Decimal
     asset_key: int
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
 
     def status_at(self, now: float) -> Status:
         """The state of the task at a moment."""
@@ -54,12 +64,18 @@ class Task:
 
 @attrs.frozen
 class AssetView:
-    """One result as a reply shows it; `seconds` as the service writes it ("5.041")."""
+    """One result as a reply shows it; `seconds` as the service writes it ("5.041").
+
+    `kind` is a word of `wares.py`; the two `wav` fields are there for sounds that come in two formats.
+    """
 
     asset_id: str
     url: str
     watermark_url: str | None
     seconds: str
+    kind: str = "video"
+    wav_url: str | None = None
+    wav_seconds: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -144,9 +160,42 @@ class TaskRecord:
             body=task.body,
             status=status,
             billed=float(task.units) if status == "succeed" else 0.0,
-            slots=task.count,
+            slots=task.slots,
             created_at=task.created_at,
             ended_at=task.ended_at if is_ended else None,
             reason=task.reason if is_ended else "",
             callback_url=task.callback_url,
         )
+
+
+@attrs.frozen(kw_only=True)
+class CallRecord:
+    """One synchronous call that was answered: it made no task, but may have cost something.
+
+    Attributes:
+        endpoint: row name: "identify-face".
+        body: the body as received; for GET the query. Texts above 64 KiB are replaced by their length and hash.
+        billed: units charged.
+        pack: whose units.
+        at: Unix seconds of the emulator's clock.
+    """
+
+    endpoint: str
+    body: Mapping[str, Any]
+    billed: float
+    pack: str
+    at: float
+
+
+def shortened(value: Any) -> Any:
+    """A body as the ledger keeps it: long texts are replaced by their length and hash."""
+    if isinstance(value, str):
+        if len(value) <= _KEPT_CHARACTERS:
+            return value
+        digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
+        return f"<{len(value)} characters, sha256 {digest}>"
+    if isinstance(value, Mapping):
+        return {key: shortened(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shortened(item) for item in value]
+    return value

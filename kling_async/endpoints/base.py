@@ -1,14 +1,13 @@
-"""What every endpoint is made of: the registry's row, the rules that fields are checked with, and the way to a body.
+"""What every endpoint is made of: the registry's row, the nested objects, and the way to a body.
 
-Stage: registry and wire. After: models. Before: transport. Rules raise InvalidRequest when the request is built, so a
-request that exists is one the service can understand; what depends on model or host is advice (see `Endpoint.advice`).
+Stage: registry and wire. After: rules, models. Before: transport.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
@@ -19,12 +18,10 @@ from cattrs.gen import make_dict_unstructure_fn, override
 from ..dialects import Host
 from ..errors import InvalidRequest
 from ..models import AssetKind
+from .rules import seconds_of
 
 _N = TypeVar("_N")
 _R = TypeVar("_R")
-
-Media = str | Path
-"""An image or audio: a URL, Base64 without a `data:` prefix, or a local file as a Path, read when it is sent."""
 
 SECONDS = {"wire": "seconds"}
 """Metadata of a field whose JSON type follows the host: `Host.seconds_as`."""
@@ -40,14 +37,6 @@ NOT_SENT = {"wire": "path"}
 """Metadata of a field that is part of the path, and not of the body."""
 ALWAYS = {"always": True}
 """Metadata of a field that is sent also when it has its default."""
-
-ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-"""What an external id may look like. The service prints no limit; a comma would split a batch query, a slash a path."""
-
-
-# Text goes out as it is given, so what only Python reads as a number (" 5", "1_0", "1e1") is refused.
-_FIGURE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z")
-_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*\Z")
 
 
 class Request(Protocol):
@@ -111,6 +100,7 @@ class Endpoint:
         standard: which generation of the service's interface it belongs to.
         method: of the call.
         answer: class of a call's answer.
+        is_free: whether it surely costs nothing, so that a lost answer cannot have cost anything either.
         has_list: whether the service documents a list of its tasks.
         by_external_id: whether the service documents that a single query takes the external id.
         default_model: model the service takes when the request names none; its tasks share that model's slots.
@@ -128,6 +118,7 @@ class Endpoint:
     standard: Standard = "legacy"
     method: Literal["POST", "GET"] = "POST"
     answer: type[Any] | None = None
+    is_free: bool = False
     has_list: bool = True
     by_external_id: bool = True
     default_model: str = ""
@@ -140,162 +131,14 @@ class Endpoint:
         return str(named or self.default_model or self.name)
 
 
-# --- rules ---------------------------------------------------------------------------------------------------------
-
-Rule = Callable[[Any, "attrs.Attribute[Any]", Any], None]
-
-
-def optional(*rules: Rule) -> Rule:
-    """Apply the rules unless the field is unset."""
-
-    def check(instance: object, field: attrs.Attribute[Any], value: object) -> None:
-        if value is not None:
-            for rule in rules:
-                rule(instance, field, value)
-
-    return check
-
-
-def text(longest: int | None = None, *, empty: bool = False) -> Rule:
-    """A string of at most `longest` characters."""
-
-    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, str):
-            raise InvalidRequest(field.name, value, "must be a string")
-        if not empty and not value.strip():
-            raise InvalidRequest(field.name, value, "is empty")
-        if longest is not None and len(value) > longest:
-            raise InvalidRequest(field.name, value, f"has {len(value)} characters, at most {longest} are allowed")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InvalidRequest(field.name, value, "has a lone surrogate, which is not text") from None
-
-    return check
-
-
-def one_of(*words: str) -> Rule:
-    """One of a closed set: the service defines no other word, and would ignore it."""
-
-    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
-        if value not in words:
-            raise InvalidRequest(field.name, value, f"must be one of {', '.join(words)}")
-
-    return check
-
-
-def number(low: float, high: float) -> Rule:
-    """A number within bounds, both included; a bool is not a number."""
-
-    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise InvalidRequest(field.name, value, f"must be a number from {low:g} to {high:g}")
-
-    return check
-
-
-def integer(low: int | None = None, high: int | None = None) -> Rule:
-    """An integer, within bounds where they are given."""
-
-    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidRequest(field.name, value, "must be an integer")
-        if (low is not None and value < low) or (high is not None and value > high):
-            raise InvalidRequest(field.name, value, f"must be from {low} to {high}")
-
-    return check
-
-
-def boolean(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
-    """True or False, nothing that only looks like it."""
-    if not isinstance(value, bool):
-        raise InvalidRequest(field.name, value, "must be True or False")
-
-
-def seconds_of(value: object) -> float | None:
-    """Read a duration given as "5", 5 or 5.0; None when it is none of these."""
-    if isinstance(value, str) and _FIGURE.match(value):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if 0 < value < 1e6 else None
-
-
-def seconds(low: float, high: float) -> Rule:
-    """A length in seconds, as a string or a number."""
-
-    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
-        read = seconds_of(value)
-        if read is None or not low <= read <= high:
-            raise InvalidRequest(field.name, value, f"must be a length from {low:g} to {high:g} seconds")
-
-    return check
-
-
-def as_media(value: Media | Mapping[str, object] | None) -> Any:
-    """Take what a field for media takes; `{"file": "a.png"}` is a local file in plain data, as `to_plain` writes it."""
-    if isinstance(value, Mapping) and value.keys() == {"file"} and isinstance(value["file"], str):
-        return Path(value["file"])
-    return value
-
-
-def media(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
-    """A URL, plain Base64, or a Path. A file's content is looked at when it is sent, not here."""
-    if isinstance(value, Path):
-        return
-    if not isinstance(value, str) or not value:
-        raise InvalidRequest(field.name, value, "must be a URL, Base64 text or a pathlib.Path")
-    if value.startswith("data:"):
-        raise InvalidRequest(field.name, value, "must be Base64 without the data: prefix; a pathlib.Path is easier")
-    if value.startswith(("http://", "https://")):
-        return
-    if len(value) < 64 or not _BASE64.match(value):
-        raise InvalidRequest(field.name, value, "is neither a URL nor Base64; for a local file give a pathlib.Path")
-
-
-def web_url(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
-    """An http(s) URL."""
-    if not isinstance(value, str) or not value.startswith(("http://", "https://")) or not value.isprintable():
-        raise InvalidRequest(field.name, value, "must be an http(s) URL")
-
-
-def element_id(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
-    """An element's id: digits, as an integer or as text (they are larger than a double can hold)."""
-    digits = str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**64 else value
-    if not isinstance(digits, str) or not re.fullmatch(r"[1-9][0-9]{0,63}", digits):
-        raise InvalidRequest(field.name, value, "must be the element's id: an integer, or its digits as text")
-
-
-def external_id(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
-    """An id of the caller's: at most 64 letters, digits, hyphens and underscores."""
-    if not isinstance(value, str) or not ID_PATTERN.match(value):
-        raise InvalidRequest(field.name, value, "must be 1 to 64 of A-Z a-z 0-9 - _")
-
-
-def extra_fields(instance: Any, field: attrs.Attribute[Any], value: object) -> None:
-    """Fields by name that the class does not set as well."""
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise InvalidRequest(field.name, value, "must be a mapping from field names to JSON values")
-    for name in value:
-        if name == "external_task_id":
-            raise InvalidRequest(f"extra.{name}", value[name], "is a field of its own, which also names the job")
-        if getattr(instance, name, None) is not None and name in attrs.fields_dict(type(instance)):
-            raise InvalidRequest(f"extra.{name}", value[name], f"the field {name} is set already")
-
-
-def kept(value: Any) -> Any:
-    """Take a copy, so that a change of the caller's mapping does not change a request; rules look at it later."""
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-def few(most: int, *, least: int = 1) -> Rule:
-    """A list of a certain size."""
-
-    def check(_instance: object, field: attrs.Attribute[Any], value: Sequence[object]) -> None:
-        if not least <= len(value) <= most:
-            raise InvalidRequest(field.name, value, f"has {len(value)} items, {least} to {most} are allowed")
-
-    return check
+def printed_limits(request: Any, host: Host) -> Iterator[Advice]:
+    """Say which texts are longer than this host prints; see `Host.prompt_limits`."""
+    if host.prompt_limits is not None:
+        for name, longest in zip(("prompt", "negative_prompt"), host.prompt_limits, strict=True):
+            given = getattr(request, name, None)
+            if given is not None and len(given) > longest:
+                told = f"{name} has {len(given)} characters; this host prints a limit of {longest}"
+                yield Advice(name, told)
 
 
 # --- nested objects ------------------------------------------------------------------------------------------------
@@ -336,6 +179,9 @@ def from_mapping(kind: type[_N], value: Mapping[str, object]) -> _N:
     known: dict[str, attrs.Attribute[Any]] = attrs.fields_dict(cast("type[Any]", kind))
     for name in value:
         if name not in known:
+            home = getattr(kind, "__hints__", {}).get(name)
+            if home is not None:
+                raise InvalidRequest(str(name), value[name], home)
             near = _nearest(str(name), known)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
             raise InvalidRequest(str(name), value[name], f"no such field; {hint}")
@@ -390,6 +236,33 @@ def body_of(request: object, host: Host) -> Body:
     """
     body: Body = _converter_for(host.seconds_as, host.element_id_as).unstructure(request)
     return body
+
+
+def place_ids(row: Endpoint, body: Body, *, job_id: str, callback_url: str | None) -> None:
+    """Put our id and callback where the service reads them: anywhere else they are ignored, silently."""
+    if row.kind == "finished":
+        return
+    if row.standard == "legacy":
+        place = body
+    else:
+        options = body.get("options")
+        place = dict(options) if isinstance(options, Mapping) else {}
+        body["options"] = place
+    place["external_task_id"] = job_id
+    if callback_url is not None:
+        place["callback_url"] = callback_url
+
+
+def dump(fields: Body) -> bytes:
+    """Write a body as JSON.
+
+    Raises:
+        InvalidRequest: a value that JSON does not have, in a field of `extra`.
+    """
+    try:
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest("extra", None, f"cannot be written as JSON: {error}") from None
 
 
 _CONVERTERS: dict[tuple[str, str], cattrs.Converter] = {}

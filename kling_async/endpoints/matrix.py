@@ -11,7 +11,8 @@ from typing import Any
 
 import attrs
 
-from .base import Advice, seconds_of
+from .base import Advice
+from .rules import seconds_of
 
 
 @attrs.frozen

@@ -18,6 +18,7 @@ from ..errors import InvalidRequest
 
 # Source: service reference, "Image to Video": at most 10 MB, each side at least 300 px, 1:2.5 to 2.5:1.
 _MOST_BYTES = 10 * 1024 * 1024
+_MOST_LARGE_BYTES = 50 * 1024 * 1024  # source: service reference, new-standard "Image to Video"
 _MOST_SOUND_BYTES = 5 * 1024 * 1024  # source: service reference, "Avatar"
 _LEAST_SIDE_PX = 300
 _MOST_RATIO = 2.5
@@ -52,13 +53,14 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def encode_picture(path: Path, field: str, *, bounded: bool = True) -> str:
+def encode_picture(path: Path, field: str, *, bounded: bool = True, most_bytes: int = _MOST_BYTES) -> str:
     """Read, check and encode one local picture; blocks on the disk.
 
     Args:
         path: the file.
         field: name to blame in an error.
         bounded: hold it to the limits on sides and ratio (a mask follows its picture instead).
+        most_bytes: largest size of the file.
 
     Returns:
         Base64 without a `data:` prefix.
@@ -66,7 +68,7 @@ def encode_picture(path: Path, field: str, *, bounded: bool = True) -> str:
     Raises:
         InvalidRequest: not readable, too large, not a JPG or PNG by its own bytes, or out of bounds.
     """
-    data = _read(path, field, _MOST_BYTES)
+    data = _read(path, field, most_bytes)
     sides = picture_size(data)
     if sides is None or not all(sides):
         raise InvalidRequest(field, str(path), "is not a JPG or PNG, whatever its name says")
@@ -158,7 +160,10 @@ def _use(owner: Any, name: str, otherwise: str) -> str:
 def _encoded(value: object, name: str, given: Any, use: str) -> object:
     """Encode what a body holds; `given` is the request's own value at this place."""
     if isinstance(value, Path):
-        return encode_sound(value, name) if use == "audio" else encode_picture(value, name, bounded=use != "mask")
+        if use == "audio":
+            return encode_sound(value, name)
+        most_bytes = _MOST_LARGE_BYTES if use == "large image" else _MOST_BYTES
+        return encode_picture(value, name, bounded=use != "mask", most_bytes=most_bytes)
     if isinstance(value, Mapping):
         return {
             key: _encoded(item, f"{name}.{key}", getattr(given, key, None), _use(given, key, use))

@@ -11,12 +11,8 @@ from typing import Any, TypeAlias
 import attrs
 
 from ..errors import InvalidRequest
-from .base import (
-    ALWAYS,
-    ELEMENT_ID,
-    IMAGE,
-    MASK,
-    SECONDS,
+from .base import ALWAYS, ELEMENT_ID, IMAGE, MASK, SECONDS, nested, nested_list
+from .rules import (
     Media,
     as_media,
     boolean,
@@ -24,8 +20,6 @@ from .base import (
     few,
     integer,
     media,
-    nested,
-    nested_list,
     number,
     one_of,
     optional,

@@ -14,28 +14,7 @@ import attrs
 
 from ..dialects import Host
 from ..errors import InvalidRequest
-from .base import (
-    IMAGE,
-    MASK,
-    SECONDS,
-    Advice,
-    Endpoint,
-    Media,
-    as_media,
-    boolean,
-    external_id,
-    extra_fields,
-    few,
-    kept,
-    media,
-    number,
-    one_of,
-    optional,
-    seconds,
-    seconds_of,
-    text,
-    web_url,
-)
+from .base import IMAGE, MASK, SECONDS, Advice, Endpoint, printed_limits
 from .matrix import DEFAULT_MODELS, advise_model
 from .parts import (
     CameraControl,
@@ -54,6 +33,23 @@ from .parts import (
     as_videos,
     as_voices,
     as_watermark,
+)
+from .rules import (
+    Media,
+    as_media,
+    boolean,
+    external_id,
+    extra_fields,
+    few,
+    kept,
+    media,
+    number,
+    one_of,
+    optional,
+    seconds,
+    seconds_of,
+    text,
+    web_url,
 )
 
 _PROMPT = 2500
@@ -284,12 +280,8 @@ _REFERENCE = re.compile(r"<<<(image|element|video|voice)_(\d+)>>>")
 
 
 def _advise(request: Any, host: Host) -> Iterator[Advice]:
-    if host.prompt_limits is not None:
-        for name, longest in zip(("prompt", "negative_prompt"), host.prompt_limits, strict=True):
-            given = getattr(request, name, None)
-            if given is not None and len(given) > longest:
-                told = f"{name} has {len(given)} characters; this host prints a limit of {longest}"
-                yield Advice(name, told)
+    if not isinstance(request, OmniVideo):
+        yield from printed_limits(request, host)
     for kind, index in _REFERENCE.findall(request.prompt or ""):
         given = request.image if kind == "image" and isinstance(request, ImageToVideo) else None
         listed = getattr(request, f"{kind}_list", None) or ((given,) if given is not None else ())

@@ -92,7 +92,7 @@ def test_stdin_and_slots(tmp_path: Path) -> None:
         ('{"prompt": ""}\n', "line 1: prompt='': is empty"),
         ('{"prompt": "a", "endpoint": 5}\n', "line 1: endpoint must be a text"),
         ('{"prompt": "a", "job_id": 5}\n', "line 1: job_id must be a text"),
-        ('{"prompt": "a", "job_id": "a,b"}\n', "line 1: external_task_id='a,b'"),
+        ('{"prompt": "a", "job_id": "a,b"}\n', "line 1: job_id 'a,b' must be"),
         ('{"prompt": "a", "endpoint": "nope"}\n', "line 1: no endpoint is called 'nope'"),
         ('{"prompt": "a", "job_id": "x"}\n{"prompt": "b", "job_id": "x"}\n', "line 2: job_id 'x' is on line 1 already"),
         ('{"image": "nope.png"}\n', "line 1: image='nope.png': is not a URL, and there is no file"),

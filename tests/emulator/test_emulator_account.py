@@ -271,7 +271,8 @@ def test_every_row_has_its_own_path() -> None:
 
 def test_images_take_as_many_slots_and_make_as_many_results() -> None:
     """A row may say which field counts slots and results; the table decides, not the code."""
-    row = attrs.evolve(LEGACY_ROWS[0], name="images", path="/v1/images", pack="image", result="images", count_field="n")
+    own: dict[str, Any] = {"name": "images", "path": "/v1/images", "pack": "image", "result": "images"}
+    row = attrs.evolve(LEGACY_ROWS[0], count_field="n", slots=None, **own)
     emulator = Emulator(slots=4, duration_s={"text2video": 1.0}, lenient=True)
     service = Service(emulator)
     with pytest.raises(Refusal, match="parallel task"):

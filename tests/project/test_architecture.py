@@ -24,13 +24,47 @@ ALLOWED: dict[str, str] = {
     "models": "errors",
     # registry and wire
     "dialects": "errors models",
-    "endpoints.base": "dialects errors models",
-    "endpoints.matrix": "endpoints.base",
+    "endpoints.answers": "models",
+    "endpoints.rules": "errors",
+    "endpoints.required": "errors",
+    "endpoints.base": "dialects endpoints.rules errors models",
     "endpoints.media": "errors",
-    "endpoints.parts": "endpoints.base errors",
-    "endpoints.video": "dialects endpoints.base endpoints.matrix endpoints.parts errors",
-    "endpoints": "endpoints.base endpoints.media endpoints.video errors",
+    "endpoints.parts": "endpoints.base endpoints.rules errors",
+    "endpoints.matrix": "endpoints.base endpoints.rules",
+    "endpoints.matrix_images": "endpoints.base endpoints.required",
+    "endpoints.matrix_new": "",
+    "endpoints.video": "dialects endpoints.base endpoints.matrix endpoints.parts endpoints.rules errors",
+    "endpoints.clips": (
+        "dialects endpoints.base endpoints.matrix endpoints.parts endpoints.required endpoints.rules errors"
+    ),
+    "endpoints.lips": (
+        "dialects endpoints.answers endpoints.base endpoints.parts endpoints.required endpoints.rules errors"
+    ),
+    "endpoints.scenes": (
+        "dialects endpoints.answers endpoints.base endpoints.clips endpoints.parts "
+        "endpoints.required endpoints.rules errors"
+    ),
+    "endpoints.sound": "dialects endpoints.base endpoints.required endpoints.rules",
+    "endpoints.images": (
+        "dialects endpoints.base endpoints.matrix_images endpoints.parts endpoints.required endpoints.rules errors"
+    ),
+    "endpoints.library": (
+        "dialects endpoints.answers endpoints.base endpoints.parts endpoints.required endpoints.rules errors"
+    ),
+    "endpoints.contents": "endpoints.base endpoints.parts endpoints.rules errors",
+    "endpoints.operation": "dialects endpoints.base endpoints.contents endpoints.matrix_new endpoints.rules errors",
+    "endpoints.solutions": (
+        "dialects endpoints.base endpoints.contents endpoints.operation endpoints.parts endpoints.rules errors"
+    ),
+    "endpoints.account": "dialects endpoints.base endpoints.parts endpoints.rules errors",
+    "endpoints": (
+        "endpoints.account endpoints.base endpoints.clips endpoints.images endpoints.library "
+        "endpoints.lips endpoints.media endpoints.operation endpoints.rules endpoints.scenes "
+        "endpoints.solutions endpoints.sound endpoints.video errors"
+    ),
+    "prices": "endpoints endpoints.rules errors",
     "wire": "dialects errors models",
+    "calls": "endpoints errors models wire",
     "auth": "errors",
     # deciders
     "lifecycle": "errors models",
@@ -42,14 +76,24 @@ ALLOWED: dict[str, str] = {
     "download": "dialects errors models",
     # loop
     "job": "endpoints errors lifecycle models sweep",
-    "poller": "errors models retry sweep transport wire",
+    "poller": "dialects endpoints errors models retry sweep transport wire",
     "searcher": "errors job lifecycle models poller sweep",
     "submitter": "endpoints errors job lifecycle models retry slots transport wire",
     "scheduler": "errors job lifecycle models poller searcher submitter sweep transport wire",
     # front
     "runtime": "download errors models scheduler transport",
-    "session": "auth dialects download endpoints endpoints.base errors job models runtime sweep transport wire",
-    "": "_version dialects endpoints endpoints.parts endpoints.video errors job models session",
+    "selection": "endpoints endpoints.answers endpoints.scenes errors job",
+    "questions": "calls dialects endpoints endpoints.account errors job models runtime sweep transport wire",
+    "session": (
+        "auth dialects download endpoints endpoints.rules errors job models questions runtime selection transport"
+    ),
+    "webhook": "auth errors models wire",
+    "": (
+        "_version dialects endpoints endpoints.account endpoints.answers endpoints.clips "
+        "endpoints.contents endpoints.images endpoints.library endpoints.lips endpoints.operation "
+        "endpoints.parts endpoints.scenes endpoints.solutions endpoints.sound endpoints.video "
+        "errors job models prices selection session webhook"
+    ),
     # doors; what the command's own modules import is in CLI_ALLOWED
     "__main__": "cli.app",
 }
@@ -57,13 +101,13 @@ ALLOWED: dict[str, str] = {
 # What the command may use of the package, besides its own modules: the public face and what it shows.
 CLI_ALLOWED = {
     *("_version", "dialects", "download", "emulator", "errors", "job", "models", "session"),
-    *("endpoints", "endpoints.media", "endpoints.parts", "endpoints.video"),
+    *("endpoints", "endpoints.media", "endpoints.parts", "endpoints.rules", "endpoints.video"),
 }
 
 # These decide and translate: the same arguments give the same answer. `now` and `rng` are arguments.
 PURE = (
-    *("errors", "models", "dialects", "wire", "auth", "lifecycle", "sweep", "slots", "endpoints"),
-    *("endpoints.base", "endpoints.matrix", "endpoints.media", "endpoints.parts", "endpoints.video"),
+    *("errors", "models", "dialects", "prices", "wire", "calls", "auth", "lifecycle", "sweep", "slots", "webhook"),
+    *(name for name in ALLOWED if name.partition(".")[0] == "endpoints"),
 )
 IMPURE_LIBRARIES = frozenset({"aiohttp", "asyncio", "secrets", "socket", "threading", "time", "uuid"})
 
@@ -71,7 +115,7 @@ IMPURE_LIBRARIES = frozenset({"aiohttp", "asyncio", "secrets", "socket", "thread
 DOORS: dict[str, tuple[str, ...]] = {
     "aiohttp": ("transport", "download", "runtime", "session", "emulator.*", "cli.*"),
     "backoff": ("retry",),
-    "cattrs": ("endpoints.base", "wire"),
+    "cattrs": ("endpoints.base", "wire", "calls"),
     "fastapi": (),
     "opentelemetry": (),
     "orjson": (),
@@ -95,6 +139,10 @@ LONG: dict[str, str] = {
     "errors": "one class per kind of trouble, most of it docstrings; a user looks in one place",
     "wire": "one normaliser for all dialects, in one place (design.md 3)",
     "session": "the public face; half of it is docstrings",
+    "prices": "the printed list and how it is read, in one place; a third of it is tables",
+    "poller": "one sweep from its plan to its rows; what was learned stands beside it",
+    "endpoints.contents": "one class for each kind of content, all in the same few lines",
+    "endpoints.images": "six requests, much of it docstrings",
     "sweep": "the whole planner in one file, so that another can take its place",
     "scheduler": "the one owner of a job's state; what could leave it has left (poller, submitter, searcher)",
     "emulator.virtual": "a whole event loop; its parts know each other's insides",

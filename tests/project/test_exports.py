@@ -30,6 +30,7 @@ ANY_IS_MEANT = {
     "KlingSession.generate": "as submit",
     "KlingSession.map": "as submit",
     "KlingSession.attach": "EndpointLike: a request class is one way to name an endpoint",
+    "Endpoint.model_of": "any request class",
     "KlingSession.query": "as attach",
     "KlingSession.tasks": "as attach",
 }
@@ -79,8 +80,10 @@ def public() -> Iterator[tuple[str, Any]]:
 
 
 def own_functions(kind: type[Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The public functions, methods and properties that a class of ours defines itself."""
-    for name, member in vars(kind).items():
+    """The public functions, methods and properties that a class of ours defines itself, or has from a base of ours."""
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("kling_async")]
+    members = {name: member for base in reversed(ours) for name, member in vars(base).items()}
+    for name, member in members.items():
         if name.startswith("_") and name not in {"__init__", "__await__"}:
             continue
         found = member.fget if isinstance(member, property) else getattr(member, "__func__", member)

@@ -7,10 +7,23 @@ from typing import Any
 
 import attrs
 import pytest
-from unit_tools import HOSTS, NESTED, SAMPLES, load, refused, samples
+from hypothesis import assume, given, settings, strategies
+from reference_clips import REFERENCE_CLIPS
+from reference_media import REFERENCE_MEDIA
+from unit_tools import HOSTS, NESTED, SAMPLES, folder_of, load, refused, samples
 
-from kling_async import ENDPOINTS, ConfigError, Endpoint, ImageToVideo, OmniVideo, TextToVideo
-from kling_async.endpoints import body_of, encode_files, find_endpoint, from_mapping, has_files
+from kling_async import (
+    ENDPOINTS,
+    ConfigError,
+    Endpoint,
+    ImageToVideo,
+    InvalidRequest,
+    OmniVideo,
+    Operation,
+    Solution,
+    TextToVideo,
+)
+from kling_async.endpoints import body_of, encode_files, find_endpoint, from_mapping, has_files, to_plain
 
 
 def names(*lines: str) -> set[str]:
@@ -47,7 +60,13 @@ NESTED_REFERENCE: dict[str, set[str]] = {
 }
 
 
-EVERY_SAMPLE = [sample for endpoint in ENDPOINTS for sample in samples(endpoint.name)]
+ROWS = {endpoint.name: endpoint for endpoint in ENDPOINTS}
+LATER = {**REFERENCE_CLIPS, **REFERENCE_MEDIA}
+EVERY_SAMPLE = [sample for endpoint in ENDPOINTS for sample in samples(folder_of(endpoint.name))]
+
+
+def row_of(path: Path) -> Endpoint:
+    return ROWS[path.parent.name.replace("--", "/")]
 
 
 def as_classes(name: str, value: Any) -> Any:
@@ -69,10 +88,10 @@ def dumped(body: Mapping[str, object]) -> bytes:
 def test_case_8_the_whole_body_is_the_sample(path: Path, way: str) -> None:
     """Section 20, case 8: a misplaced or misspelt field is ignored and the default clip billed, so all is compared."""
     sample = load(path)
-    row = find_endpoint(path.parent.name)
+    row = row_of(path)
     host = HOSTS[sample["host"]]
     plain = sample["request"]
-    if way == "classes":
+    if way == "classes" and row.name in REFERENCE:
         request = row.request(**{name: as_classes(name, value) for name, value in plain.items()})
     else:
         request = from_mapping(row.request, json.loads(json.dumps(plain)) if way == "json" else plain)
@@ -88,12 +107,53 @@ def test_case_8_the_whole_body_is_the_sample(path: Path, way: str) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+@pytest.mark.parametrize("family", ["official", "cometapi", "new-api"])
+def test_the_whole_path_and_body_on_every_family_of_hosts(endpoint: Endpoint, family: str) -> None:
+    sample = load(SAMPLES / folder_of(endpoint.name) / "minimal.json")
+    host = HOSTS[family]
+    assert host.path(endpoint.path).raw_path == sample["paths"][family]
+    assert json.loads(dumped(body_of(from_mapping(endpoint.request, sample["request"]), host))) == sample["body"]
+
+
+@pytest.mark.parametrize("path", EVERY_SAMPLE)
+def test_a_request_survives_the_way_to_json_and_back(path: Path) -> None:
+    request = from_mapping(row_of(path).request, load(path)["request"])
+    plain = json.loads(json.dumps(to_plain(request)))
+    again = from_mapping(type(request), plain)
+    assert again == request
+    assert to_plain(again) == plain
+    assert body_of(again, HOSTS["official"]) == body_of(request, HOSTS["official"])
+
+
+@given(data=strategies.data())
+@settings(max_examples=300)
+def test_any_request_survives_the_way_to_json_and_back(data: strategies.DataObject) -> None:
+    """Any fields together, of any endpoint, with local files and fields of tomorrow."""
+    path: Path = data.draw(strategies.sampled_from([sample.values[0] for sample in EVERY_SAMPLE]))
+    row = row_of(path)
+    known = [pair for other in sorted(path.parent.glob("*.json")) for pair in load(other)["request"].items()]
+    fields: dict[str, Any] = dict(data.draw(strategies.lists(strategies.sampled_from(known or [("extra", {})]))))
+    fields = {**load(path)["request"], **fields}
+    words = strategies.text(max_size=20).map(lambda text: f"x_{text}")
+    fields["extra"] = data.draw(strategies.dictionaries(words, strategies.none() | strategies.floats(allow_nan=False)))
+    if "image" in fields and isinstance(fields["image"], str) and data.draw(strategies.booleans()):
+        fields["image"] = Path(data.draw(strategies.sampled_from(["a.png", "./b c.jpg", "/tmp/ü.png"])))
+    try:
+        request = from_mapping(row.request, fields)
+    except InvalidRequest:
+        assume(False)
+    again = from_mapping(row.request, json.loads(json.dumps(to_plain(request))))
+    assert again == request
+    assert type(again) is type(request)
+
+
+@pytest.mark.parametrize("endpoint", [row for row in ENDPOINTS if row.name in {**REFERENCE, **LATER}], ids=str)
 def test_the_samples_use_every_field_that_the_reference_lists_and_no_class_has_others(endpoint: Endpoint) -> None:
     used: set[str] = set()
-    for path in (SAMPLES / endpoint.name).glob("*.json"):
+    for path in (SAMPLES / folder_of(endpoint.name)).glob("*.json"):
         used |= set(load(path)["request"])
     fields = {field.name for field in attrs.fields(endpoint.request)}
-    assert used - {"extra"} == REFERENCE[endpoint.name] == fields - {"extra"}
+    assert used - {"extra"} == {**REFERENCE, **LATER}[endpoint.name] == fields - {"extra"}
 
 
 def nested_names(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -109,7 +169,7 @@ def nested_names(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 def test_the_samples_use_every_field_of_every_nested_object() -> None:
     used: dict[str, set[str]] = {}
-    for endpoint in ENDPOINTS:
+    for endpoint in (ROWS[name] for name in REFERENCE):
         for path in (SAMPLES / endpoint.name).glob("*.json"):
             for outer, inner in nested_names(
                 {k: v for k, v in load(path)["body"].items() if k in REFERENCE[endpoint.name]}
@@ -119,7 +179,8 @@ def test_the_samples_use_every_field_of_every_nested_object() -> None:
 
 
 def test_every_folder_of_samples_belongs_to_an_endpoint() -> None:
-    assert {path.name for path in SAMPLES.iterdir()} == {endpoint.name for endpoint in ENDPOINTS} | {"replies"}
+    folders = {folder_of(endpoint.name) for endpoint in ENDPOINTS}
+    assert {path.name for path in SAMPLES.iterdir()} == folders | {"replies"}
 
 
 @pytest.mark.parametrize(
@@ -196,19 +257,82 @@ def test_a_body_is_made_anew_each_time() -> None:
 
 def test_rows_are_found_by_name_class_request_and_row() -> None:
     for endpoint in ENDPOINTS:
-        for what in (endpoint, endpoint.name, endpoint.request):
+        whats = [endpoint, endpoint.name]
+        if endpoint.request not in (Operation, Solution):
+            whats.append(endpoint.request)
+        for what in whats:
             assert find_endpoint(what) is endpoint
     assert find_endpoint(TextToVideo(prompt="x")).name == "text2video"
+    for many in (Operation, Solution):
+        with pytest.raises(ConfigError, match="serves many endpoints"):
+            find_endpoint(many)
+
+
+def test_an_operation_or_model_of_tomorrow_has_a_row() -> None:
+    row = find_endpoint("image-to-video/kling-9.0")
+    assert (row.name, row.path, row.standard) == ("image-to-video/kling-9.0", "/image-to-video/kling-9.0", "new")
+    request = Operation(operation="dance-to-video", model="kling-9.0", contents=[{"type": "music", "url": "https://m"}])
+    assert find_endpoint(request).path == "/dance-to-video/kling-9.0"
+    assert find_endpoint("solutions/film/trailer").path == "/solutions/film/trailer"
+    assert find_endpoint("solutions/trailer").path == "/solutions/trailer"
+    with pytest.raises(ConfigError, match="did you mean 'image-to-video/"):
+        find_endpoint("imagetovideo/kling-3.0")
+
+
+# Source: service reference, sections of the create calls, name → path, first output, pack, default model. A call that
+# answers at once has no output; what has no model of its own is its own.
+TABLE = """
+text2video            /v1/videos/text2video                      video   video    kling-v1
+image2video           /v1/videos/image2video                     video   video    kling-v1
+omni-video            /v1/videos/omni-video                      video   video    kling-video-o1
+multi-image2video     /v1/videos/multi-image2video               video   video    kling-v1-6
+motion-control        /v1/videos/motion-control                  video   video    kling-v2-6
+video-extend          /v1/videos/video-extend                    video   video    -
+effects               /v1/videos/effects                         video   video    -
+avatar                /v1/videos/avatar/image2video              video   video    -
+lip-sync              /v1/videos/lip-sync                        video   video    -
+advanced-lip-sync     /v1/videos/advanced-lip-sync               video   video    -
+multi-elements        /v1/videos/multi-elements                  video   video    kling-v1-6
+identify-face         /v1/videos/identify-face                   answer  -        -
+image-recognize       /v1/videos/image-recognize                 answer  -        -
+init-selection        /v1/videos/multi-elements/init-selection   answer  -        -
+add-selection         /v1/videos/multi-elements/add-selection    answer  -        -
+delete-selection      /v1/videos/multi-elements/delete-selection answer  -        -
+clear-selection       /v1/videos/multi-elements/clear-selection  answer  -        -
+preview-selection     /v1/videos/multi-elements/preview-selection answer -        -
+tts                   /v1/audio/tts                              audio   audio    -
+text-to-audio         /v1/audio/text-to-audio                    audio   audio    -
+video-to-audio        /v1/audio/video-to-audio                   video   audio    -
+generations           /v1/images/generations                     image   image    kling-v3
+omni-image            /v1/images/omni-image                      image   image    kling-image-o1
+multi-image2image     /v1/images/multi-image2image               image   image    kling-v2-1
+expand                /v1/images/editing/expand                  image   image    -
+virtual-try-on        /v1/images/kolors-virtual-try-on           image   try_on   kolors-virtual-try-on-v1
+ai-multi-shot         /v1/general/ai-multi-shot                  image   general  -
+custom-elements       /v1/general/advanced-custom-elements       element general  -
+presets-elements      /v1/general/advanced-presets-elements      answer  -        -
+delete-elements       /v1/general/delete-advanced-elements       answer  -        -
+custom-voices         /v1/general/custom-voices                  voice   general  -
+presets-voices        /v1/general/presets-voices                 answer  -        -
+delete-voices         /v1/general/delete-voices                  answer  -        -
+account/costs                     /account/costs                 answer  -        -
+account/billing/balance           /account/billing/balance       answer  -        -
+account/billing/package           /account/billing/package       answer  -        -
+solutions/e-commerce/goods_studio /solutions/e-commerce/goods_studio video video  -
+"""
 
 
 def test_the_rows_are_those_of_the_reference() -> None:
-    assert {(row.name, row.path, row.yields, row.pack) for row in ENDPOINTS} == {
-        ("text2video", "/v1/videos/text2video", "video", "video"),
-        ("image2video", "/v1/videos/image2video", "video", "video"),
-        ("omni-video", "/v1/videos/omni-video", "video", "video"),
-    }
-    assert all(row.slots(None) == 1 for row in ENDPOINTS)
-    assert [row.default_model for row in ENDPOINTS] == ["kling-v1", "kling-v1", "kling-video-o1"]
+    told = {line.split()[0]: line.split()[1:] for line in TABLE.strip().splitlines()}
+    for row in ENDPOINTS:
+        if row.standard == "new":
+            assert (row.path, row.yields, row.pack) == (f"/{row.name}", "video", "video")
+            assert row.default_model == row.name.partition("/")[2]
+            continue
+        yields = "answer" if row.kind == "call" else row.yields
+        found = [row.path, yields, row.pack or "-", row.default_model or "-"]
+        assert found == told.pop(row.name), row.name
+    assert told == {}
 
 
 def test_a_row_without_advice_gives_none() -> None:
@@ -221,7 +345,7 @@ def test_a_row_without_advice_gives_none() -> None:
     [
         ("text2vidoe", "did you mean 'text2video'?"),
         ("omnivideo", "did you mean 'omni-video'?"),
-        ("zzz", "known are text2video, image2video, omni-video"),
+        ("zzz", "known are text2video, image2video, omni-video, "),
         (5, "int is not a request of this package"),
         (dict, "dict is not a request of this package"),
         (None, "NoneType is not a request of this package"),

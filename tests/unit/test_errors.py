@@ -19,6 +19,7 @@ from kling_async.errors import (
     AnswerTimeout,
     AuthError,
     BadEnvelope,
+    CallbackRejected,
     ConfigError,
     ConnectFailed,
     ConnectionLost,
@@ -28,7 +29,11 @@ from kling_async.errors import (
     InvalidRequest,
     JobAbandoned,
     JobError,
+    JournalCorrupt,
+    JournalError,
+    JournalLocked,
     KlingError,
+    LeaseLost,
     NoOutputs,
     PolicyRejected,
     RequestRejected,
@@ -78,7 +83,12 @@ EXAMPLES: list[KlingError] = [
     SessionError("a"),
     SessionClosed("a", resumable=False, paid="yes"),
     SchedulerCrashed("a"),
+    JournalError("a", retryable=True),
+    JournalCorrupt("a", line=7),
+    JournalLocked("a"),
+    LeaseLost("a", job_id="j"),
     DownloadError("a"),
+    CallbackRejected("stale", "a"),
 ]
 
 # paid, retryable of each class on its own. Source: the design, "Public interface" and "Submission".
@@ -110,7 +120,12 @@ TRAITS: dict[type[KlingError], tuple[str, bool]] = {
     SessionError: ("no", False),
     SessionClosed: ("no", True),
     SchedulerCrashed: ("maybe", False),
+    JournalError: ("no", False),
+    JournalCorrupt: ("no", False),
+    JournalLocked: ("no", True),
+    LeaseLost: ("maybe", False),
     DownloadError: ("yes", True),
+    CallbackRejected: ("no", False),
 }
 
 
@@ -406,6 +421,7 @@ GATEWAY_WORDS: dict[str, bool] = {
     "task_not_exist": False,
     "model_not_found": False,
     "insufficient_user_quota": False,
+    "selection_refused": False,
     "invalid_api_key": False,
     "fail_to_fetch_task": True,
     "do_request_failed": True,

@@ -28,7 +28,7 @@ from kling_async import (
     WatermarkInfo,
 )
 from kling_async.endpoints import body_of, from_mapping
-from kling_async.endpoints.base import seconds_of
+from kling_async.endpoints.rules import seconds_of
 
 URL = "https://host.example/a.png"
 BASE64 = "iVBORw0KGgoAAAANSUhEUgAA" + "A" * 60

@@ -90,7 +90,9 @@ def test_the_kinds_of_outputs_are_kept_apart() -> None:
     for name, kind in (("videos", "video"), ("images", "image"), ("series_images", "image"), ("audios", "audio"),
                        ("voices", "voice"), ("elements", "element")):  # fmt: skip
         row: dict[str, object] = {"task_id": "t", "task_result": {name: [{"url": "https://u"}]}}
-        assert decode_task(row, "cover").assets == (Asset(kind=kind, url="https://u"),)  # type: ignore[arg-type]
+        role = "series_images" if name == "series_images" else None
+        asset = Asset(kind=kind, url="https://u", role=role)  # type: ignore[arg-type]
+        assert decode_task(row, "cover").assets == (asset,)
         row = {"id": "t", "outputs": [{"type": kind, "url": "https://u"}]}
         assert decode_task(row, "cover").assets[0].kind == kind
     row = {"id": "t", "outputs": [{"type": "hologram", "url": "https://u"}, {"url": "https://v"}, {"type": None}]}
@@ -255,7 +257,8 @@ def test_case_14_one_bad_row_does_not_fail_the_batch() -> None:
 def test_case_15_a_page_may_be_null_or_empty() -> None:
     """Section 20, case 15: `data: null` instead of `[]`."""
     for payload in ({"code": 0, "data": None}, {"code": 0}, {"code": 0, "data": []}, {"code": "success", "data": None}):
-        assert open_envelope(payload) == Envelope((), many=True)
+        envelope = open_envelope(payload)
+        assert envelope == Envelope((), many=True, is_null=payload.get("data") is None)
     data: dict[str, object]
     for more in (False, None, 0):
         data = {"result": [], "next_cursor": "c", "has_more": more}

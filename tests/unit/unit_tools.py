@@ -22,7 +22,7 @@ from kling_async import (
     VoiceRef,
     WatermarkInfo,
 )
-from kling_async.dialects import PRESETS
+from kling_async.dialects import PRESETS, find_host
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -30,6 +30,7 @@ GATEWAY = Host(url=URL("https://gateway.example"), prefix="/kling")
 HOSTS: dict[str, Host] = {
     "official": PRESETS["global"],
     "cometapi": PRESETS["cometapi"],
+    "new-api": find_host("new-api:https://gateway.example"),
     "number": attrs.evolve(GATEWAY, seconds_as="number"),
     "integer": attrs.evolve(GATEWAY, seconds_as="integer"),
     "element-text": attrs.evolve(GATEWAY, element_id_as="string"),
@@ -45,6 +46,11 @@ NESTED: dict[str, type[Any]] = {
     "image_list": ReferenceImage,
     "video_list": ReferenceVideo,
 }
+
+
+def folder_of(endpoint: str) -> str:
+    """Where the samples of an endpoint are."""
+    return endpoint.replace("/", "--")
 
 
 def load(path: Path) -> Any:

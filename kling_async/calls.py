@@ -1,0 +1,128 @@
+"""What a call answers: one typed object per endpoint that makes no task.
+
+Stage: decode. Before: transport (the envelope). After: session. Types are strict, as everywhere: a text stays a text
+and a number a number; what the service adds is left in `raw`, and what it leaves out or sends as null keeps its
+default.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import cattrs
+
+from .endpoints import Endpoint
+from .errors import BadEnvelope, clean_text, service_error
+from .models import Asset
+from .wire import Envelope, JsonObject, decode_task
+
+_FIGURE = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?\Z")
+
+
+def decode_answer(row: Endpoint, envelope: Envelope) -> Any:
+    """Turn the answer to a call into the object its row promises.
+
+    Raises:
+        BadEnvelope: it lacks what it cannot be without, or holds a value of a type that cannot be what it says.
+    """
+    kind = row.answer
+    assert kind is not None
+    fields = attrs.fields_dict(kind)
+    raw = envelope.rows[0] if len(envelope.rows) == 1 and not envelope.many else {"rows": list(envelope.rows)}
+    if fields.keys() == {"raw"}:
+        return kind(raw=raw)
+    if "assets" in fields:
+        assets: tuple[Asset, ...] = ()
+        for item in envelope.rows:
+            assets += decode_task(item, row.yields).assets
+        return kind(assets=assets, raw=raw)
+    if envelope.many:
+        raise BadEnvelope(f"the answer to {row.name} is a list" if envelope.rows else f"no answer to {row.name}")
+    inner = envelope.rows[0].get("code")
+    if isinstance(inner, int) and inner:  # the account's pages have a code of their own inside
+        raise service_error(inner, str(envelope.rows[0].get("msg") or ""), 200, request_id=envelope.request_id)
+    try:
+        answer = _CONVERTER.structure(envelope.rows[0], kind)
+    except (TypeError, ValueError, KeyError, cattrs.BaseValidationError) as error:
+        raise BadEnvelope(f"the answer to {row.name} cannot be read: {clean_text(error, 120)}") from None
+    return attrs.evolve(answer, raw=raw) if "raw" in fields else answer
+
+
+def _text(value: object, _kind: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # an id or an amount that a gateway writes as a number: what was paid for is not thrown away
+    if not isinstance(value, str):
+        raise TypeError(f"a JSON {type(value).__name__} is not a text")
+    return value
+
+
+def _integer(value: object, _kind: object) -> int:
+    if isinstance(value, str) and _FIGURE.match(value) and "." not in value:
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"a JSON {type(value).__name__} is not an integer")
+    return value
+
+
+def _number(value: object, _kind: object) -> float:
+    if isinstance(value, str) and _FIGURE.match(value):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"a JSON {type(value).__name__} is not a number")
+    return float(value)
+
+
+def _amount(value: object, _kind: object) -> Decimal:
+    if isinstance(value, str) and _FIGURE.match(value):
+        return Decimal(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"a JSON {type(value).__name__} is not an amount")
+    return Decimal(str(value))
+
+
+def _flag(value: object, _kind: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"a JSON {type(value).__name__} is not true or false")
+    return value
+
+
+def _mapping(value: object, _kind: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a JSON {type(value).__name__} is not an object")
+    return value
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=False)
+    for kind, hook in ((str, _text), (int, _integer), (float, _number), (Decimal, _amount), (bool, _flag)):
+        converter.register_structure_hook(kind, hook)
+    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, object], _mapping)
+
+    def factory(kind: type[Any]) -> Callable[[JsonObject, object], Any]:
+        fields = attrs.fields(kind)
+        attrs.resolve_types(kind)
+        types = {field.name: field.type for field in attrs.fields(kind)}
+        # The service begins some names with an underscore, which an attribute had better not.
+        names = {field.metadata.get("name", field.name): field.name for field in fields}
+
+        def structure(value: JsonObject, _kind: object) -> Any:
+            given = _mapping(value, _kind)
+            return kind(
+                **{
+                    own: converter.structure(given[name], types[own])
+                    for name, own in names.items()
+                    if own != "raw" and given.get(name) is not None
+                }
+            )
+
+        return structure
+
+    converter.register_structure_hook_factory(attrs.has, factory)
+    return converter
+
+
+_CONVERTER = _make_converter()
