@@ -52,8 +52,8 @@ class KlingSession(Questions):
         api_key: or `KLING_API_KEY` in the environment.
         access_key: with `secret_key` instead of an API key; or `KLING_ACCESS_KEY` with `KLING_SECRET_KEY`.
         secret_key: see access_key.
-        base_url: "cometapi", "global", "china", a URL, or a Host; or `KLING_BASE_URL`. Unset: cometapi with an API key,
-            global with a key pair.
+        base_url: "cometapi", "global", "china", another preset, a URL, or a Host (see `find_host`); or
+            `KLING_BASE_URL`. Unset: cometapi with an API key, global with a key pair.
         journal: path of a durable record; not in this release, and refused rather than silently ignored.
         http: an aiohttp.ClientSession to use for the API instead of one of our own; it is not closed.
         max_running: most tasks running at once; the account's own limit is found without it.
