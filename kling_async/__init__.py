@@ -17,7 +17,7 @@ selection, questions, session. Doors: webhook, cli, emulator. Read lifecycle, sw
 
 from ._version import __version__
 from .dialects import Host, find_host, new_api, official
-from .endpoints import ENDPOINTS, Advice, Call, Endpoint
+from .endpoints import ENDPOINTS, Advice, Call, Endpoint, Task
 from .endpoints.account import (
     AccountCosts,
     AccountUsage,
@@ -290,6 +290,7 @@ __all__ = [
     "SubjectCompletion",
     "SubjectImage",
     "SubmissionUnknown",
+    "Task",
     "TaskFailed",
     "TaskStatus",
     "TaskVanished",

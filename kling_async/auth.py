@@ -21,6 +21,7 @@ _LIFE_S = 1800
 _NOT_BEFORE_S = 5
 # A request may leave with the token and arrive a while later; the official client renews only after the full life.
 _RENEW_AT = 0.8
+_MOST_SKEW_S = 86_400.0
 _SKEW_KEPT_S = 3.0
 
 
@@ -130,6 +131,8 @@ class KeyPair:
     def notice_server_time(self, server_s: float, wall_s: float) -> None:
         """Learn by how much our clock is wrong: more than 5 s is refused as 1003 or 1004."""
         skew_s = server_s - wall_s
+        if abs(skew_s) > _MOST_SKEW_S:
+            return  # nobody's clock is wrong by so much: a token for another year is for somebody else's use
         if abs(skew_s - self._skew_s) > _SKEW_KEPT_S:  # the Date header has whole seconds and has travelled
             self._skew_s = skew_s if abs(skew_s) > _SKEW_KEPT_S else 0.0
             self._token = None

@@ -2,15 +2,16 @@
 
 Stage: decode. Before: transport (the envelope). After: session. Types are strict, as everywhere: a text stays a text
 and a number a number; what the service adds is left in `raw`, and what it leaves out or sends as null keeps its
-default.
+default, as does a number that it leaves empty.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import cattrs
@@ -20,6 +21,8 @@ from .errors import BadEnvelope, clean_text, service_error
 from .models import Asset
 from .wire import Envelope, JsonObject, decode_task
 
+_log = logging.getLogger(__name__)
+_LARGEST = 1e18
 _FIGURE = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?\Z")
 
 
@@ -38,7 +41,10 @@ def decode_answer(row: Endpoint, envelope: Envelope) -> Any:
     if "assets" in fields:
         assets: tuple[Asset, ...] = ()
         for item in envelope.rows:
-            assets += decode_task(item, row.yields).assets
+            try:
+                assets += decode_task(item, row.yields).assets
+            except BadEnvelope as error:  # one that cannot be read must not hide the others
+                _log.warning("a row of %s cannot be read: %s", row.name, error)
         return kind(assets=assets, raw=raw)
     if envelope.many:
         raise BadEnvelope(f"the answer to {row.name} is a list" if envelope.rows else f"no answer to {row.name}")
@@ -47,7 +53,7 @@ def decode_answer(row: Endpoint, envelope: Envelope) -> Any:
         raise service_error(inner, str(envelope.rows[0].get("msg") or ""), 200, request_id=envelope.request_id)
     try:
         answer = _CONVERTER.structure(envelope.rows[0], kind)
-    except (TypeError, ValueError, KeyError, cattrs.BaseValidationError) as error:
+    except (TypeError, ValueError, KeyError, ArithmeticError, RecursionError, cattrs.BaseValidationError) as error:
         raise BadEnvelope(f"the answer to {row.name} cannot be read: {clean_text(error, 120)}") from None
     return attrs.evolve(answer, raw=raw) if "raw" in fields else answer
 
@@ -71,16 +77,16 @@ def _integer(value: object, _kind: object) -> int:
 def _number(value: object, _kind: object) -> float:
     if isinstance(value, str) and _FIGURE.match(value):
         return float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"a JSON {type(value).__name__} is not a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+        raise TypeError(f"a JSON {type(value).__name__} is not a number of this world")
     return float(value)
 
 
 def _amount(value: object, _kind: object) -> Decimal:
     if isinstance(value, str) and _FIGURE.match(value):
         return Decimal(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"a JSON {type(value).__name__} is not an amount")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+        raise TypeError(f"a JSON {type(value).__name__} is not an amount of this world")
     return Decimal(str(value))
 
 
@@ -115,7 +121,7 @@ def _make_converter() -> cattrs.Converter:
                 **{
                     own: converter.structure(given[name], types[own])
                     for name, own in names.items()
-                    if own != "raw" and given.get(name) is not None
+                    if own != "raw" and _is_told(given.get(name), types[own])
                 }
             )
 
@@ -123,6 +129,12 @@ def _make_converter() -> cattrs.Converter:
 
     converter.register_structure_hook_factory(attrs.has, factory)
     return converter
+
+
+def _is_told(value: object, kind: object) -> bool:
+    # Where a number does not apply, as the length of a picture, a text of none is the service's way to say nothing:
+    # a page of what was paid is not thrown away for it.
+    return value is not None and (value != "" or str in (kind, *get_args(kind)))
 
 
 _CONVERTER = _make_converter()

@@ -138,7 +138,12 @@ _HABITS: Mapping[Family, Mapping[str, Any]] = {
     # Six query paths by its task id, and no other; source: its "Query".
     "crazyrouter": {"lacks": _OFFICIAL_ONLY | {"list", "batch", "external"}},
     # Serves a new-standard path and asks at the same path; its legacy pages type `duration` as a number.
-    "aimanyi": {"seconds_as": "number", "prompt_limits": (500, 200), "undocumented": frozenset()},
+    "aimanyi": {
+        "seconds_as": "number",
+        "prompt_limits": (500, 200),
+        "undocumented": frozenset(),
+        "lacks": _OFFICIAL_ONLY | {"batch"},
+    },
     # Paths are /v1/ai/{endpointPath}/kling/videos/..., of both standards; source: its "Kling 3.0 Turbo".
     "cloudsway": {"roots": ("", "/videos"), "undocumented": frozenset(), "lacks": _OFFICIAL_ONLY | {"batch"}},
     "gateway": {},
@@ -209,8 +214,8 @@ def find_host(base_url: str | Host) -> Host:
     Args:
         base_url: "cometapi", "global", "china", "kapon", "hingnet", "crazyrouter", a URL, or a Host. A URL with a path
             keeps it as the prefix; one without gets "/kling", as gateways have it. The addresses of the presets are
-            recognised. A family before a URL ("official:", "new-api:", "aimanyi:", "cloudsway:", or any preset's but
-            the first three) says how the host there speaks.
+            recognised. A family before a URL ("official:", "new-api:", "aimanyi:", "cloudsway:", "kapon:", ...) says
+            how the host there speaks.
 
     Raises:
         ConfigError: not a preset and not an https URL (http is allowed on loopback only).

@@ -150,13 +150,18 @@ class InvalidRequest(KlingError, ValueError):
         except ValueError:  # an integer of more digits than Python writes
             self.value = f"<{type(value).__name__}>"
         self.rule = rule
-        super().__init__(f"{field}={self.value}: {rule}", job_id=job_id)
+        super().__init__(self._told(), job_id=job_id)
+
+    def _told(self) -> str:
+        # What is missing has no value worth showing.
+        missing = self.value == "None" and self.rule.startswith("is required")
+        return f"{self.field}: {self.rule}" if missing else f"{self.field}={self.value}: {self.rule}"
 
     def inside(self, outer: str) -> InvalidRequest:
         """Give the same refusal, seen from the object that holds the field."""
         twin = self.anew()
         twin.field = f"{outer}.{self.field}"
-        twin.args = (f"{twin.field}={self.value}: {self.rule}",)
+        twin.args = (twin._told(),)  # noqa: SLF001 - of the same class
         return twin
 
 
@@ -514,13 +519,25 @@ def _by_status(http_status: int) -> type[ServiceError]:
 def is_missing(error: ServiceError) -> bool:
     """Tell whether the refusal of a query means "no such task": 1203, a gateway's word, a bare 404, or 1201 with words.
 
+    Whatever else has "not found" in it (a token, a channel, an upstream) says nothing about a task, and a second
+    payment may hang on it.
+
     Source: service reference, "Query Task"; new-api source.
     """
+    status = error.http_status or 0
+    if isinstance(error, AuthError | AccountError | Throttled | SlotsFull | ServerFault) or status >= 500:
+        return False
     if error.code in {"task_not_exist", 1203} or (error.code is None and error.http_status == 404):
         return True
-    if error.code in {1201, None} or isinstance(error.code, str):
-        return any(words in error.message.lower() for words in _MISSING)
-    return False
+    message = error.message.lower()
+    told = any(words in message for words in _MISSING)
+    known = error.code == 1201 or "task" in message or (status == 404 and not isinstance(error.code, int))
+    return told and known and status not in {401, 403, 429}
+
+
+def is_surely_missing(error: ServiceError) -> bool:
+    """Tell the same, where money hangs on it: a bare 404 may be a page that is missing, and not a task."""
+    return is_missing(error) and (error.code in {"task_not_exist", 1203, 1201} or "task" in error.message.lower())
 
 
 def is_duplicate(error: ServiceError) -> bool:

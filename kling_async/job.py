@@ -292,6 +292,10 @@ class Owner(Protocol):
         """Take note that a job has a task."""
         ...
 
+    def outlive(self, track: Track, news: Observation) -> None:
+        """Take note that a job that is over has a task after all."""
+        ...
+
     def settle(self, track: Track, outcome: Outcome) -> None:
         """End a job."""
         ...

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 import attrs
 
 from .errors import (
+    BadEnvelope,
     ConnectFailed,
     KlingError,
     NoOutputs,
@@ -129,6 +130,9 @@ class Unsure:
 Verdict = NotSent | Refused | Later | Accepted | Unsure
 
 
+_NO_SUCH_PAGE = frozenset({404, 405})  # whatever page it is: there is nothing behind it that could make a task
+
+
 def judge_submission(answer: Observation | KlingError) -> Verdict:
     """Classify what came back from the one POST that turns a job into a task.
 
@@ -143,6 +147,8 @@ def judge_submission(answer: Observation | KlingError) -> Verdict:
         return Later(answer)
     if isinstance(answer, ServiceError) and is_duplicate(answer):
         return Unsure(answer, exists=True)
+    if isinstance(answer, BadEnvelope) and answer.http_status in _NO_SUCH_PAGE:
+        return Refused(answer)
     if isinstance(answer, ServerFault | TransportError) or answer.paid != "no":
         return Unsure(answer)
     return Refused(answer)

@@ -30,6 +30,7 @@ from .errors import (
     ServiceError,
     Throttled,
     is_missing,
+    is_surely_missing,
 )
 from .models import Policy
 from .retry import Backoff
@@ -238,9 +239,10 @@ class Poller:
             await self._try_one(form, asked, sweep)
             return
         if isinstance(query, Single):
-            mine = bool(asked) and any(
-                self.listener.row(row, form, asked[0], envelope.request_id) for row in envelope.rows
-            )
+            # A gateway's lone object answers what was asked, whatever it calls itself; else only a row that says so.
+            picky = envelope.many or self.transport.host.family == "official"
+            rows = [row for row in envelope.rows if query.id in ids_of(row)] if picky else envelope.rows
+            mine = bool(asked) and any(self.listener.row(row, form, asked[0], envelope.request_id) for row in rows)
             seen = {query.id} if mine else set()
         else:
             seen = self._hand_on(envelope, form)
@@ -248,7 +250,9 @@ class Poller:
             group = [watch for watch in asked if watch.endpoint == endpoint]
             found = sum(watch.id in seen for watch in group)
             self.reach.answered(endpoint, form, found=found, now=self.clock())
-            self._close_watches(group, seen, form, definitive=not query.external or _says_absent(endpoint, envelope))
+            empty = envelope.many and not envelope.rows and not envelope.is_null
+            answers = empty and (not query.external or find_endpoint(endpoint).standard != "legacy")
+            self._close_watches(group, seen, form, definitive=answers)
 
     async def _walk(self, first: ListPage, sweep: _Sweep) -> None:
         """Read a list until everything wanted was seen, it ends, or single queries are cheaper."""
@@ -344,7 +348,9 @@ class Poller:
     ) -> None:
         if form is Form.SINGLE and isinstance(error, ServiceError) and is_missing(error):
             sweep.answered += 1
-            self._close_watches(asked, set(), form, definitive=True)
+            # Where a second payment hangs on it, a page that is missing is not a task that is missing.
+            surely = is_surely_missing(error)
+            self._close_watches(asked, set(), form, definitive=surely or not any(watch.external for watch in asked))
             return
         if form is not Form.SINGLE and _lacks(error):
             untried = [name for name in endpoints if self.reach.of(name, form).works is not True]
@@ -390,18 +396,11 @@ def documented(host: Host, endpoint: str, form: Form) -> Ability:
     if form is Form.LIST:
         missing = row.standard != "legacy" or not row.has_list or "list" in host.lacks
     else:
-        missing = row.standard == "solutions" or "batch" in host.lacks
+        missing = "batch" in host.lacks
     if missing:
         return Ability(works=False, since=_FOR_EVER, finds_external=False)
-    return Ability(works=True if form is Form.BATCH and row.standard == "new" and host.family == "official" else None)
-
-
-def _says_absent(endpoint: str, envelope: Envelope) -> bool:
-    """Tell whether an answer without rows says that an external id is unknown: a second payment may hang on it.
-
-    An empty list does, in the new standard; "no data" is no answer. Source: service reference, "Query Task".
-    """
-    return find_endpoint(endpoint).standard != "legacy" and envelope.many and not envelope.is_null
+    own = form is Form.BATCH and row.standard != "legacy" and host.family == "official"
+    return Ability(works=True if own else None)
 
 
 def _lacks(error: KlingError) -> bool:

@@ -125,10 +125,10 @@ CLIPS: Final[tuple[Rate, ...]] = (
     #      models                               cases           720p 1080p 4k  lengths
     _clips("kling-3.0-turbo",                   "silent sound", "0.8 1.0 -",   _3_15),
     _clips(_3,                                  "silent",       "0.6 0.8 3.0", _3_15),
-    _clips(_3,                                  "sound voice",  "0.9 1.2 3.0", _3_15),
+    _clips(_3,                                  "sound",        "0.9 1.2 3.0", _3_15),
     _clips(_3,                                  "motion",       "0.9 1.2 -",   (), _COPY),
     _clips(_3_OMNI,                             "silent",       "0.6 0.8 3.0", _3_15),
-    _clips(_3_OMNI,                             "sound voice",  "0.8 1.0 3.0", _3_15),
+    _clips(_3_OMNI,                             "sound",        "0.8 1.0 3.0", _3_15),
     _clips(_3_OMNI,                             "video",        "0.9 1.2 3.0", _3_15),
     _clips(_O1,                                 "silent",       "0.6 0.8 -",   _3_10),
     _clips(_O1,                                 "video",        "0.9 1.2 -",   _3_10),
@@ -187,12 +187,8 @@ _CASES: Final[Mapping[str, str]] = {
 }
 _QUALITIES: Final[Mapping[str, str]] = {"std": "720p", "pro": "1080p"}
 _MOTION = "the motion's video, or shorter"
-# std is 1 for kling-v1 and 2 for its successors; the request names neither model nor quality.
-_EXTEND_UNITS: Final[Mapping[str, tuple[Decimal, Decimal]]] = {
-    "": (Decimal(1), Decimal("3.5")),
-    "std": (Decimal(1), Decimal(2)),
-    "pro": (Decimal("3.5"), Decimal("3.5")),
-}
+# In std 1 for kling-v1 and 2 for its successors, in pro 3.5; the request names neither model nor quality.
+_EXTEND_UNITS: Final = (Decimal(1), Decimal("3.5"))
 _EXPAND_UNITS = Decimal(8)
 _TRY_ON_USD = Decimal("0.07")
 _TRY_ON_MODELS = ("kolors-virtual-try-on-v1", "kolors-virtual-try-on-v1-5")
@@ -288,11 +284,8 @@ def _effects(_request: Any, _model: str) -> Estimate:
     return _unknown("each effect has a price of its own, which the price list does not print", _COPY)
 
 
-def _extend(request: Any, _model: str) -> Estimate:
-    mode = _word(request, "mode")
-    if mode not in _EXTEND_UNITS:
-        return _unknown(f"the price list has no price for an extension in {_shown(mode)}", _COPY)
-    low, high = _EXTEND_UNITS[mode]
+def _extend(_request: Any, _model: str) -> Estimate:
+    low, high = _EXTEND_UNITS
     why = f"an extension costs {low} to {high} units, by model and quality of the video it extends"
     return _known(high, "video", _COPY, why, low)
 

@@ -6,6 +6,7 @@ Stage: front. Before: session, which is one of these. After: transport, and sche
 from __future__ import annotations
 
 import asyncio
+import logging
 import warnings
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
@@ -28,13 +29,24 @@ from .endpoints import (
     list_row,
 )
 from .endpoints.account import AccountCosts, AccountUsage, BalanceCharges, Charge, PackageCharges
-from .errors import ConfigError, InvalidRequest, KlingError, RequestWarning, ServiceError, TaskVanished, is_missing
+from .errors import (
+    BadEnvelope,
+    ConfigError,
+    InvalidRequest,
+    KlingError,
+    RequestWarning,
+    ServiceError,
+    TaskVanished,
+    is_missing,
+)
 from .job import Job
 from .models import Observation, Result
 from .runtime import Runtime
 from .sweep import CursorPage, Form, ListPage, Single
 from .transport import Transport
-from .wire import Envelope, decode_task, is_id
+from .wire import Envelope, decode_task, ids_of, is_id
+
+_log = logging.getLogger(__name__)
 
 EndpointLike = str | type[Any] | Endpoint
 _R = TypeVar("_R")
@@ -47,6 +59,7 @@ _SPELT: Mapping[Part, str] = {
 }
 _PACKS_DAYS = 400  # source: service reference, "Account and billing"
 _CHARGES_DAYS = 30
+_EMPTY_PAGES = 3
 
 
 class Questions:
@@ -100,9 +113,12 @@ class Questions:
             fields = await asyncio.to_thread(encode_files, fields, request)
         try:
             envelope = await self._transport.call(row, fields, dump(fields))
-            answer: _R = decode_answer(row, envelope)
         except KlingError as error:
             raise error.anew(paid="no" if row.is_free else error.paid) from None
+        try:
+            answer: _R = decode_answer(row, envelope)
+        except BadEnvelope as error:  # the host said yes, in words that cannot be read
+            raise error.anew(paid="no" if row.is_free else "yes") from None
         return answer
 
     # --- questions -------------------------------------------------------------------------------------------------
@@ -137,10 +153,12 @@ class Questions:
             if not is_missing(error):
                 raise
             envelope = Envelope((), many=False, request_id=error.request_id)
-        if not envelope.rows:
+        # A lone object answers what was asked, whatever it calls itself; of a list only a row that says so does.
+        rows = [entry for entry in envelope.rows if not envelope.many or task_id in ids_of(entry)]
+        if not rows:
             told = f"the host does not know task {task_id}"
             raise TaskVanished(told, task_id=task_id, request_id=envelope.request_id)
-        observation = decode_task(envelope.rows[0], row.yields, retention_s=self._host.retention_s)
+        observation = decode_task(rows[0], row.yields, retention_s=self._host.retention_s)
         # A gateway may answer with the service's own id of a task; one asked for by our id must not be named so.
         followed = task_id if scheduler.find(task_id) is not None else observation.task_id
         observation = attrs.evolve(observation, task_id=followed, request_id=envelope.request_id)
@@ -168,13 +186,14 @@ class Questions:
             endpoint: short name, request class, or row.
             page_size: rows per query, 1 to 500.
             status: only tasks in these: submitted, processing, succeeded, failed. New standard only, as the rest.
-            product_type: only these: video, image, try_on.
-            since: only tasks made from here on; 30 days before `until` if left out.
+            product_type: only these: video, image, try_on. Not of solutions.
+            since: only tasks made from here on; 30 days before `until` if left out. A moment without a zone is local.
             until: only tasks made before; now if left out.
 
         Raises:
-            ConfigError: no such endpoint, page_size is not from 1 to 500, or a filter that its list does not have.
-            InvalidRequest: the host does not have that part of the service.
+            ConfigError: no such endpoint, or one without a list; page_size is not from 1 to 500; or a filter that its
+                list does not have.
+            InvalidRequest: the host is known not to have that list; nothing was sent.
             ServiceError: the host has no list, or refused.
             TransportError: no usable answer.
             SessionError: the session is closed, or has crashed.
@@ -183,28 +202,54 @@ class Questions:
         if not 1 <= page_size <= 500:
             raise ConfigError(f"page_size={page_size!r} must be from 1 to 500")
         row = list_row(endpoint)
+        pages = self._pages(row, page_size, status, product_type, since, until)
+        seen: set[str | None] = set()
+        async for envelope in pages:
+            for entry in envelope.rows:
+                try:
+                    observation = decode_task(entry, row.yields, retention_s=self._host.retention_s)
+                except BadEnvelope as error:  # one that cannot be read must not hide the others
+                    _log.warning("a row of the list cannot be read: %s", error)
+                    continue
+                if observation.task_id not in seen:
+                    seen.add(observation.task_id)
+                    yield observation
+
+    def _pages(
+        self,
+        row: Endpoint,
+        page_size: int,
+        status: Collection[str],
+        product_type: Collection[str],
+        since: datetime | None,
+        until: datetime | None,
+    ) -> AsyncIterator[Envelope]:
+        """Choose the list that holds the tasks of a row, and check the filters against what it has."""
+        if row.kind == "call" or (row.standard == "legacy" and not row.has_list):
+            raise ConfigError(f"{row.name} makes no tasks that are listed")
+        for name, given in (("status", status), ("product_type", product_type)):
+            if isinstance(given, str):
+                raise ConfigError(f"{name}={given!r} must be a list of words: [{given!r}]")
         filters = {"status": list(status), "product_type": list(product_type)}
         if row.standard == "legacy":
             if any(filters.values()) or since is not None or until is not None:
                 raise ConfigError(f"the list of {row.name} has no filters; only the new standard's has")
-            pages = self._list_pages(row, page_size)
-        else:
-            self._require(row)
-            fields: dict[str, object] = {"limit": page_size}
-            for name, moment in (("start_time", since), ("end_time", until)):
-                if moment is not None:
-                    fields[name] = str(round(moment.timestamp() * 1000))
-            chosen = [{"key": key, "values": values} for key, values in filters.items() if values]
-            if chosen:
-                fields["filters"] = chosen
-            pages = self._cursor_pages("/solutions" if row.standard == "solutions" else "/tasks", fields)
-        seen: set[str | None] = set()
-        async for envelope in pages:
-            for entry in envelope.rows:
-                observation = decode_task(entry, row.yields, retention_s=self._host.retention_s)
-                if observation.task_id not in seen:
-                    seen.add(observation.task_id)
-                    yield observation
+            if "list" in self._host.lacks:
+                raise InvalidRequest("endpoint", row.name, f"{self._host.name} has no lists of tasks")
+            return self._list_pages(row, page_size)
+        self._require(row)
+        solutions = row.standard == "solutions"
+        if solutions and product_type:
+            raise ConfigError("the list of solutions has no filter by product_type")
+        fields: dict[str, object] = {"limit": page_size}
+        for name, moment in (("start_time", since), ("end_time", until)):
+            if moment is not None:
+                # The one list wants text, the other a number. Source: "Query Task (Cursor List)", "Goods Studio".
+                fields[name] = _milliseconds(moment) if solutions else str(_milliseconds(moment))
+        chosen = [{"key": key, "values": values} for key, values in filters.items() if values]
+        if chosen:
+            fields["filters"] = chosen
+        return self._cursor_pages("/solutions" if solutions else "/tasks", fields)
 
     async def _list_pages(self, row: Endpoint, size: int) -> AsyncIterator[Envelope]:
         for index in range(1, 1001):  # source: service reference, "Query Task (List)": pageNum 1 to 1000
@@ -215,11 +260,14 @@ class Questions:
 
     async def _cursor_pages(self, path: str, fields: Mapping[str, object]) -> AsyncIterator[Envelope]:
         cursors: set[str] = set()
+        empty = 0
         while True:
             envelope = await self._ask(CursorPage(path, fields))
             yield envelope
             cursor = envelope.next_cursor
-            if cursor is None or cursor in cursors:  # a host that gives one cursor twice would never end
+            empty = 0 if envelope.rows else empty + 1
+            # A host that gives one cursor twice, or cursors to nothing, would never end.
+            if cursor is None or cursor in cursors or empty > _EMPTY_PAGES:
                 return
             cursors.add(cursor)
             # With a cursor the times are void; limit and filters still count. Source: "Query Task (Cursor List)".
@@ -263,8 +311,8 @@ class Questions:
         """
         end = until or self._now()
         start = since or end - timedelta(days=_PACKS_DAYS)
-        window = {"start_time": _milliseconds(start), "end_time": _milliseconds(end)}
-        return await self.call(AccountCosts(**window, resource_pack_name=pack))
+        request = AccountCosts(start_time=_milliseconds(start), end_time=_milliseconds(end), resource_pack_name=pack)
+        return await self.call(request)
 
     async def charges(
         self,
@@ -294,11 +342,13 @@ class Questions:
         ask = BalanceCharges if kind == "money" else PackageCharges
         request = ask(start_time=_milliseconds(start), end_time=_milliseconds(end), filters=filters)
         cursors: set[str] = set()
+        empty = 0
         while True:
             page = await self.call(request)
             for charge in page.charges:
                 yield charge
-            if not page.has_more or not page.next_cursor or page.next_cursor in cursors:
+            empty = 0 if page.charges else empty + 1
+            if not page.has_more or not page.next_cursor or page.next_cursor in cursors or empty > _EMPTY_PAGES:
                 return
             cursors.add(page.next_cursor)
             request = ask(cursor=page.next_cursor)

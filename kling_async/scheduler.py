@@ -33,6 +33,7 @@ from .wire import JsonObject, decode_task, ids_of
 
 _log = logging.getLogger(__name__)
 
+_NO_MORE_ANSWERS = 1 << 30
 _TOLD = 10  # tasks named in the line that tells what is left when a session closes
 
 
@@ -237,9 +238,11 @@ class Scheduler:
             track = self._open.get(job_id)
             if track is not None and track.order == order:
                 job = track.job
-                told = "it was never accepted" if job.task_id is None else "the task goes on at the service"
                 paid = paid_so_far(job.status, track.search)
+                told = "it may have been accepted" if paid == "maybe" else "it was never accepted"
+                told = told if job.task_id is None else "the task goes on at the service"
                 error = DeadlineExceeded(f"its time is over while {job.status}; {told}", paid=paid)
+                error.retryable = paid == "no"  # under another id it could be made, and paid, a second time
                 self.settle(track, Failed(Status.ABANDONED, error))
 
     # --- unsure jobs -----------------------------------------------------------------------------------------------
@@ -354,8 +357,11 @@ class Scheduler:
     def accept(self, track: Track, news: Observation) -> None:
         """Take note that a job has a task."""
         job, task_id = track.job, news.task_id
-        assert task_id is not None
         self.searcher.end(track)
+        if job.row.kind == "finished":
+            self._finish(track, news)
+            return
+        assert task_id is not None
         if task_id in self._by_task:
             # Following one task for two jobs would report one clip as two.
             error = SubmissionUnknown(f"the host answered with the task of another job ({task_id})")
@@ -367,6 +373,18 @@ class Scheduler:
         _log.info("job %s has task %s", job.id, task_id)
         self.searcher.offer_proof(track, task_id)
         self._take_news(track, news)
+
+    def _finish(self, track: Track, news: Observation) -> None:
+        """End a job whose task is finished in the reply: nothing can be asked about it later."""
+        job = track.job
+        if news.task_id is not None:
+            job.take_task(news.task_id)
+        job.tell(news)
+        outcome = outcome_of(news, job.endpoint, _NO_MORE_ANSWERS)
+        if outcome is None:
+            told = f"the service answered {news.word!r} where it finishes at once, and cannot be asked again"
+            outcome = Failed(Status.UNRESOLVED, SubmissionUnknown(told))
+        self.settle(track, outcome)
 
     def _watch_task(self, track: Track, task_id: str) -> None:
         now = self._clock()
@@ -425,7 +443,7 @@ class Scheduler:
         self.searcher.end(track)
         if job.task_id is not None and self._by_task.get(job.task_id) is track:
             if status is Status.ABANDONED and self.submitter.is_counting(track):
-                self._ghosts[job.task_id] = self._clock() + self._policy.task_limit_s
+                self._haunt(job.task_id)
             else:
                 self._forget(job.task_id)
         else:
@@ -436,6 +454,21 @@ class Scheduler:
         else:
             _log.info("job %s %s", job.id, status)
         job.settle(outcome)
+
+    def outlive(self, track: Track, news: Observation) -> None:
+        """Take note that a job that is over has a task after all: while that runs, it takes a slot."""
+        job, task_id = track.job, news.task_id
+        assert task_id is not None
+        job.take_task(task_id)
+        askable = job.row.kind == "task" and not news.status.is_final and task_id not in self._by_task
+        if askable and not self._closing and self.submitter.is_counting(track):
+            self._watch_task(track, task_id)
+            self._haunt(task_id)
+        else:
+            self.submitter.release_slot(track)
+
+    def _haunt(self, task_id: str) -> None:
+        self._ghosts[task_id] = self._clock() + self._policy.task_limit_s
 
     def _lay(self, task_id: str) -> None:
         """Ask about the task of an abandoned job no longer: it has ended, or was given its time."""

@@ -7,10 +7,10 @@ because only those can be taken back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
 
-from .endpoints import Call, from_mapping
+from .endpoints import Call, Task, from_mapping
 from .endpoints.answers import SelectionCleared, SelectionMasks, SelectionPreview, SelectionSession
 from .endpoints.scenes import (
     AddSelection,
@@ -35,8 +35,15 @@ class Caller(Protocol):
         """Send one step."""
         ...
 
-    @property
-    def submit(self) -> Callable[..., Any]:
+    async def submit(
+        self,
+        request: Task,
+        *,
+        job_id: str | None = None,
+        timeout: float | None = None,
+        callback_url: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Job:
         """Queue the edit itself."""
         ...
 
@@ -141,17 +148,28 @@ class Selection:
         """
         return from_mapping(MultiElements, {**fields, "session_id": self.session_id})
 
-    async def submit(self, *, job_id: str | None = None, timeout: float | None = None, **fields: object) -> Job:
+    async def submit(
+        self,
+        *,
+        job_id: str | None = None,
+        timeout: float | None = None,
+        callback_url: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+        **fields: object,
+    ) -> Job:
         """Queue the edit, as `KlingSession.submit` does.
 
         Args:
             job_id: names the job.
             timeout: seconds from now until the job ends with DeadlineExceeded.
+            callback_url: where the service reports changes.
+            metadata: kept on the job, never sent.
             fields: of MultiElements: edit_mode, prompt, image_list, ...
 
         Raises:
             InvalidRequest: the request is wrong; nothing was recorded or sent.
             SessionError: the session is closed, or has crashed.
         """
-        job: Job = await self._caller.submit(self.request(**fields), job_id=job_id, timeout=timeout)
-        return job
+        return await self._caller.submit(
+            self.request(**fields), job_id=job_id, timeout=timeout, callback_url=callback_url, metadata=metadata
+        )

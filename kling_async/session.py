@@ -22,10 +22,7 @@ import aiohttp
 from .auth import Credentials, KeyPair, Secret, find_credentials
 from .dialects import Host, find_host
 from .download import Downloader
-from .endpoints import (
-    endpoint_of,
-    find_endpoint,
-)
+from .endpoints import Task, endpoint_of, find_endpoint
 from .endpoints.rules import ID_PATTERN
 from .errors import (
     ConfigError,
@@ -161,7 +158,7 @@ class KlingSession(Questions):
 
     async def submit(
         self,
-        request: Any,
+        request: Task,
         *,
         job_id: str | None = None,
         timeout: float | None = None,
@@ -238,7 +235,7 @@ class KlingSession(Questions):
 
     async def generate(
         self,
-        request: Any,
+        request: Task,
         *,
         job_id: str | None = None,
         timeout: float | None = None,
@@ -269,7 +266,7 @@ class KlingSession(Questions):
 
     async def map(
         self,
-        requests: Iterable[Any] | AsyncIterable[Any],
+        requests: Iterable[Task] | AsyncIterable[Task],
         *,
         max_pending: int = 1000,
         timeout: float | None = None,

@@ -17,14 +17,14 @@ from typing import Any
 import attrs
 
 from .endpoints import Body, body_of, dump, encode_files, has_files, place_ids
-from .errors import BadEnvelope, KlingError, Paid, SlotsFull
+from .errors import BadEnvelope, InvalidRequest, KlingError, Paid, SlotsFull, clean_text
 from .job import Owner, Track
 from .lifecycle import Accepted, Later, NotSent, Refused, Unsure, Verdict, judge_submission
 from .models import Failed, Observation, Policy, Status
 from .retry import Backoff
 from .slots import Gate
 from .transport import Transport
-from .wire import decode_task
+from .wire import JsonObject, decode_task
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class Submitter:
     _resume_at: float = 0.0
     _unreachable_since: float | None = None
     _unreachable_at: float = 0.0
+    _throttled_since: float | None = None
 
     def __attrs_post_init__(self) -> None:
         self._backoff = Backoff(self.rng)
@@ -106,6 +107,8 @@ class Submitter:
                 most = 1 if self._unreachable_since is not None else self.policy.max_submissions
                 if self.in_flight < most:
                     progress |= self._let_one_go(key, waiting, now, spawn)
+                    if waiting and self._is_held_up(key, waiting[0][1], now):
+                        break  # by the session's own bound: what came later must not take the room it waits for
 
     def _let_one_go(self, key: tuple[str, str], waiting: list[tuple[int, Track]], now: float, spawn: Spawn) -> bool:
         while waiting and waiting[0][1].job.done():
@@ -128,6 +131,10 @@ class Submitter:
         spawn(self._submit(track))
         return True
 
+    def _is_held_up(self, key: tuple[str, str], track: Track, now: float) -> bool:
+        """Tell whether a job could go, were there room within the bound of the session."""
+        return self.gates.setdefault(key, Gate()).admits(track.slots, now) and not self._has_room(track.slots)
+
     def _has_room(self, slots: int) -> bool:
         if self.max_running is None:
             return True
@@ -142,30 +149,50 @@ class Submitter:
             envelope = await self.transport.submit(track.job.row.path, body)
             if len(envelope.rows) != 1:
                 raise BadEnvelope(f"the answer to a create holds {len(envelope.rows)} tasks")
-            keeps_s = self.transport.host.retention_s
-            answer = decode_task(envelope.rows[0], track.job.row.yields, created=True, retention_s=keeps_s)
+            answer = self._read(track, envelope.rows[0])
         except KlingError as error:
             answer = error
         finally:
             self.in_flight -= 1
         self._take_verdict(track, judge_submission(answer))
 
+    def _read(self, track: Track, row: JsonObject) -> Observation:
+        job = track.job
+        news = decode_task(
+            row,
+            job.row.yields,
+            created=True,
+            retention_s=self.transport.host.retention_s,
+            nameless=job.row.kind == "finished",
+        )
+        if news.external_id not in {None, "", job.id} and job.row.kind == "task":
+            raise BadEnvelope(f"the answer to a create is about another job ({clean_text(news.external_id, 80)})")
+        return news
+
     async def _encode(self, track: Track) -> bytes:
         job = track.job
-        fields: Body = body_of(job.request, self.transport.host)
-        place_ids(job.row, fields, job_id=job.id, callback_url=track.callback_url)
-        if has_files(job.request):
-            return await asyncio.to_thread(lambda: dump(encode_files(fields, job.request)))
-        return dump(fields)
+        try:
+            fields: Body = body_of(job.request, self.transport.host)
+            place_ids(job.row, fields, job_id=job.id, callback_url=track.callback_url)
+            if has_files(job.request):
+                return await asyncio.to_thread(lambda: dump(encode_files(fields, job.request)))
+            return dump(fields)
+        except RecursionError:  # one caller's request must not end everybody's session
+            raise InvalidRequest("request", type(job.request).__name__, "is nested too deeply") from None
 
     def _take_verdict(self, track: Track, verdict: Verdict) -> None:
         gate = self.gates[track.gate]
         if not isinstance(verdict, NotSent):
             self._unreachable_since = None
+        if not isinstance(verdict, NotSent | Later):
+            self._throttled_since = None
         if track.job.done():  # abandoned, or out of time, while the answer was on its way
-            gate.returned(track.slots)
-            if isinstance(verdict, Accepted) and track.job.task_id is None and verdict.observation.task_id:
-                track.job.take_task(verdict.observation.task_id)
+            if isinstance(verdict, Accepted) and track.job.task_id is None:
+                gate.taken(track.slots)
+                track.holds_slot = True
+                self.owner.outlive(track, verdict.observation)
+            else:
+                gate.returned(track.slots)
         elif isinstance(verdict, Accepted):
             self._backoff.success()
             gate.taken(track.slots)
@@ -189,12 +216,19 @@ class Submitter:
         now = self.clock()
         if not isinstance(verdict.error, SlotsFull):
             gate.returned(track.slots)
+            self._throttled_since = now if self._throttled_since is None else self._throttled_since
+            if now - self._throttled_since >= self.policy.slots_wait_s:
+                # A gateway hides an empty pack behind the same words; nobody must wait for that without end.
+                self.owner.settle(track, Failed(Status.REJECTED, verdict.error))
+                return
             if now >= self._resume_at:  # several that are refused at once are one refusal
+                _log.warning("the host refuses creates for now: %s", verdict.error)
                 # Source: service reference, "Concurrency": at least one second.
                 self._resume_at = now + max(1.0, self._backoff.trouble(verdict.error.retry_in_s))
         else:
             alone = gate.running == 0
-            gate.full(track.slots, now, self._slots_backoff.trouble() if alone else 0.0)
+            # Source: service reference, "Concurrency": at least one second.
+            gate.full(track.slots, now, max(1.0, self._slots_backoff.trouble()) if alone else 0.0)
             since = gate.refused_since
             if since is not None and now - since >= self.policy.slots_wait_s:
                 self.owner.settle(track, Failed(Status.REJECTED, verdict.error))

@@ -195,6 +195,7 @@ class Reach:
 # --- planning ------------------------------------------------------------------------------------------------------
 
 MISSES_BEFORE_SINGLE = 2
+_SOLUTIONS = 20  # ids in one batch of the Solutions API; source: service reference, "Solutions API"
 _PAGE_SIZES = (30, 100, 250, 500)  # a small page costs the host and us less while few tasks are pending
 
 
@@ -282,11 +283,20 @@ def next_page(page: ListPage, rows: int, wanted: int) -> ListPage | None:
 
 
 def _batches(watches: Sequence[Watch], size: int) -> Iterable[Sequence[Watch]]:
-    for external in (False, True):
+    groups: dict[tuple[bool, bool], list[Watch]] = defaultdict(list)
+    for watch in watches:
+        groups[watch.external, _is_solution(watch.endpoint)].append(watch)
+    for (_, solution), group in groups.items():
         # Across endpoints, so that the first batch holds the longest unasked.
-        group = sorted((watch for watch in watches if watch.external is external), key=lambda watch: watch.asked_at)
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
+        group.sort(key=lambda watch: watch.asked_at)
+        most = min(size, _SOLUTIONS) if solution else size
+        for start in range(0, len(group), most):
+            yield group[start : start + most]
+
+
+def _is_solution(endpoint: str) -> bool:
+    """Tell whether a task is asked about at the Solutions API's own place."""
+    return endpoint.startswith("solutions/")
 
 
 def _batch_of(watches: Sequence[Watch]) -> Batch:

@@ -36,12 +36,13 @@ from .errors import (
     ConnectFailed,
     ConnectionLost,
     KlingError,
+    ServiceError,
     TransportError,
     clean_text,
     service_error,
 )
-from .sweep import Batch, CursorPage, ListPage, Query
-from .wire import Envelope, open_envelope, parse_json
+from .sweep import Batch, CursorPage, ListPage, Query, Single
+from .wire import Envelope, ids_of, open_envelope, parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -130,8 +131,8 @@ class Transport:
         if row.method == "GET":
             query = urlencode({name: str(value) for name, value in fields.items()})
             url = self.host.path(f"{row.path}?{query}" if query else row.path)
-            return await self._call(self._reads, "GET", url, None, _QUERY_TIMEOUT)
-        return await self._call(self._submits, "POST", self.host.path(row.path), body, _SUBMIT_TIMEOUT)
+            return await self._call(self._reads, "GET", url, None, _QUERY_TIMEOUT, is_call=True)
+        return await self._call(self._submits, "POST", self.host.path(row.path), body, _SUBMIT_TIMEOUT, is_call=True)
 
     async def ask(self, query: Query | CursorPage) -> Envelope:
         """Send one status query.
@@ -143,14 +144,21 @@ class Transport:
         if isinstance(query, CursorPage):
             body = json.dumps(query.fields, separators=(",", ":")).encode()
             return await self._call(self._reads, "POST", self.host.path(query.path), body, _QUERY_TIMEOUT)
-        return await self._call(self._reads, "GET", self._url_of(query), None, _QUERY_TIMEOUT)
+        envelope = await self._call(self._reads, "GET", self._url_of(query), None, _QUERY_TIMEOUT)
+        if isinstance(query, Single) and len(envelope.rows) > 1:
+            # Rows are matched by id, never by position. Source: service reference, "Batch by ids".
+            mine = tuple(row for row in envelope.rows if query.id in ids_of(row))
+            if mine or not query.external:  # an external id may be left out of a row, which is no absence
+                envelope = attrs.evolve(envelope, rows=mine)
+        return envelope
 
     def _url_of(self, query: Query) -> URL:
         if isinstance(query, ListPage):
             path = find_endpoint(query.endpoint).path
             return self.host.path(f"{path}?pageNum={query.index}&pageSize={query.size}")
         if isinstance(query, Batch):
-            return self._url_of_ids("/tasks", query.ids, external=query.external)
+            solutions = any(find_endpoint(name).standard == "solutions" for name in query.endpoints)
+            return self._url_of_ids("/solutions" if solutions else "/tasks", query.ids, external=query.external)
         row = find_endpoint(query.endpoint)
         if row.standard == "solutions":
             return self._url_of_ids("/solutions", (query.id,), external=query.external)
@@ -169,16 +177,19 @@ class Transport:
         url: URL,
         body: bytes | None,
         timeout: aiohttp.ClientTimeout,
+        *,
+        is_call: bool = False,
     ) -> Envelope:
         for last in (False, True):
             raw = await self._exchange(session, method, url, body, timeout)
             if isinstance(raw, KlingError):
                 raise raw
             try:
-                return _open(raw)
-            except AuthError as error:
-                if last or error.code not in _SKEWED or not self._credentials.renew():
-                    raise
+                return _open(raw, is_call=is_call)
+            except ServiceError as error:
+                again = isinstance(error, AuthError) and error.code in _SKEWED and not last
+                if not again or not self._credentials.renew():
+                    raise _without_secrets(error, self._credentials) from None
                 self._learn_clock(raw.date)
                 _log.info("token refused as %s: signing a new one", error.code)
         raise AssertionError("unreachable")
@@ -271,12 +282,22 @@ def _make_session(limit: int, keepalive_s: float) -> aiohttp.ClientSession:
 
 def _scrubbed(data: bytes, credentials: Credentials) -> bytes:
     """Take the credentials out of an answer, also where they are written with JSON's escapes."""
-    if b"\\u00" in data:
+    if b"\\" in data:
         with contextlib.suppress(BadEnvelope, ValueError, RecursionError):
-            data = json.dumps(parse_json(data), ensure_ascii=False).encode()
+            data = json.dumps(parse_json(data), ensure_ascii=False).encode("utf-8", "replace")
     for secret in credentials.secrets:
         data = secret.scrub(data)
     return data
+
+
+def _without_secrets(error: ServiceError, credentials: Credentials) -> ServiceError:
+    """Take the credentials out of a refusal's words: a gateway may quote an answer within a text of its own."""
+    for secret in credentials.secrets:
+        value = secret.reveal()
+        if value and value in str(error):
+            error.message = error.message.replace(value, "***")
+            error.args = tuple(part.replace(value, "***") if isinstance(part, str) else part for part in error.args)
+    return error
 
 
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
@@ -295,17 +316,17 @@ def _ended(host: Host, *, sent: bool) -> TransportError:
     return ConnectFailed(f"the connection to {host.name} was closed here before anything was sent")
 
 
-def _open(raw: _Raw) -> Envelope:
+def _open(raw: _Raw, *, is_call: bool) -> Envelope:
     if 300 <= raw.status < 400:
         raise BadEnvelope(f"a redirect (HTTP {raw.status}), which is never followed", http_status=raw.status)
     try:
         payload = parse_json(raw.body)
     except BadEnvelope as error:
-        if raw.status == 429:  # whatever page comes with it
+        if raw.status == 429 and raw.body.lstrip()[:1] not in {b"{", b"["}:  # whatever page comes with it
             raise service_error(None, "too many requests", 429, retry_in_s=raw.retry_in_s) from None
         error.http_status = raw.status
         raise
-    return open_envelope(payload, raw.status, raw.retry_in_s)
+    return open_envelope(payload, raw.status, raw.retry_in_s, is_call=is_call)
 
 
 def _parse_date(value: str | None) -> datetime | None:

@@ -1,6 +1,6 @@
 """A callback's bytes in, an observation out, and the signature checked on the way.
 
-Place: a door. Before: whoever receives the POST. After: wire. Pure: the moment is an argument, and nothing is kept.
+Stage: door. Before: whoever receives the POST. After: wire. Pure: the moment is an argument, and nothing is kept.
 
 Theory. A callback is a hint: it may come late, twice, out of order, from anybody, or never. So the most that reading
 one may change is when its task is asked about next. A signature tells who sent it, not that it is the newest news.
@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import math
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -115,7 +115,7 @@ class Webhook:
         is_checked, secret = secret is not None, None  # the frame of an error raised below must not show it
         if is_checked:
             _check(self._secrets)
-        if not 0 < tolerance_s < math.inf:
+        if not isinstance(tolerance_s, int | float) or not 0 < tolerance_s < math.inf:
             raise ConfigError(f"tolerance_s={tolerance_s!r} must be a number of seconds above 0")
 
     def __repr__(self) -> str:
@@ -172,12 +172,15 @@ def _verify(
 
 def _header(headers: Mapping[str, str], name: str) -> str:
     # Several of one name, in whatever case, are ambiguous: the sender and we might read different ones.
-    values = [value for key, value in headers.items() if key.lower() == name]
+    given: Any = headers  # of the user's framework, whatever that is
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"headers are a {type(given).__name__}: give a mapping from names to texts")
+    values = [value for key, value in given.items() if isinstance(key, str) and key.lower() == name]
     if not values or not values[0]:
         raise CallbackRejected("unsigned", f"it has no {name}")
-    if len(values) > 1 or not values[0].isascii() or not values[0].isprintable():
+    if len(values) > 1 or not isinstance(values[0], str) or not values[0].isascii() or not values[0].isprintable():
         raise CallbackRejected("malformed", f"its {name} cannot be read")
-    return values[0]
+    return str(values[0])
 
 
 def _sign(secret: Secret, text: bytes) -> bytes:
@@ -195,8 +198,9 @@ def _key(secret: Secret) -> bytes | None:
 
 def _hidden(secrets: Secrets) -> tuple[Secret, ...]:
     """Hide the secrets. Never raises: a traceback could show them."""
-    listed = (secrets,) if isinstance(secrets, str | Secret) else secrets
-    return tuple(Secret(secret) if isinstance(secret, str) else secret for secret in listed)
+    listed = secrets if isinstance(secrets, list | tuple | set | frozenset) else (secrets,)
+    # What is neither text nor hidden is hidden as one that cannot be right.
+    return tuple(each if isinstance(each, Secret) else Secret(each if isinstance(each, str) else "") for each in listed)
 
 
 def _check(secrets: tuple[Secret, ...]) -> None:

@@ -9,6 +9,7 @@ it cannot use it refuses with BadEnvelope; it never coerces (a null id must not 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ _OK_WORDS = frozenset({"0", "success", "succeed", "ok"})
 _OK_MESSAGES = frozenset({"success", "succeed", "succeeded", "http_ok", "ok"})
 # Ids reach URLs and logs: letters, digits and what gateways put into base64-like ids, but no slash, comma or space.
 _ID = re.compile(r"[A-Za-z0-9_\-.:=+~]{1,256}\Z")
+_LOST = frozenset({"do_request_failed", "read_response_body_failed", "unmarshal_response_failed", "insert_task_failed"})
 _SECONDS_BELOW = 1e11  # a time below this is in seconds, above it in milliseconds
 _LATEST_MS = 253_402_300_799_999  # the last moment of the year 9999, which is as far as a datetime goes
 _FIGURE = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?\Z")
@@ -65,7 +67,7 @@ class Envelope:
         many: whether it is a list; one task stands alone otherwise.
         request_id: the service's id of the exchange.
         next_cursor: where the next page of a cursor list begins; None at its end.
-        is_null: there was no data at all, which a host may mean as an empty list, or not mean at all.
+        is_null: there was something else than a plain list of objects, which a host may mean as an empty list or not.
     """
 
     rows: tuple[JsonObject, ...]
@@ -75,13 +77,16 @@ class Envelope:
     is_null: bool = False
 
 
-def open_envelope(payload: object, http_status: int = 200, retry_in_s: float | None = None) -> Envelope:
+def open_envelope(
+    payload: object, http_status: int = 200, retry_in_s: float | None = None, *, is_call: bool = False
+) -> Envelope:
     """Take the tasks out of an answer of any dialect.
 
     Args:
         payload: the parsed body.
         http_status: decides only where the body does not.
         retry_in_s: from Retry-After, seconds, to hand on.
+        is_call: it answers a call that makes no task, so that no task can be meant.
 
     Raises:
         ServiceError: the answer is a refusal (error forms E1 to E3 and E5).
@@ -90,16 +95,18 @@ def open_envelope(payload: object, http_status: int = 200, retry_in_s: float | N
     if not isinstance(payload, dict):
         raise BadEnvelope(f"the answer is a JSON {type(payload).__name__}, not an object", http_status=http_status)
     request_id = _shown(payload.get("request_id"))
-    refusal = _refusal(payload, http_status)
+    refusal = _refusal(payload, http_status) or _selection_refusal(payload, is_call=is_call)
     if refusal is not None:
         code, message = refusal
         raise service_error(code, message, http_status, request_id=request_id, retry_in_s=retry_in_s)
     data = payload.get("data")
     if isinstance(data, list):
-        return Envelope(_objects(data), many=True, request_id=request_id)
+        rows = _objects(data)
+        return Envelope(rows, many=True, request_id=request_id, is_null=len(rows) < len(data))
     if isinstance(data, dict) and isinstance(data.get("result"), list):
         cursor = _text(data.get("next_cursor")) if data.get("has_more", True) else None
-        return Envelope(_objects(data["result"]), many=True, request_id=request_id, next_cursor=cursor or None)
+        rows = _objects(data["result"])
+        return Envelope(rows, many=True, request_id=request_id, next_cursor=cursor or None, is_null=True)
     if isinstance(data, dict) and ("code" in payload or not _has_task(payload)):
         return Envelope((_with_words(data, payload.get("message")),), many=False, request_id=request_id)
     if _has_task(payload):
@@ -138,21 +145,30 @@ def _refusal(payload: JsonObject, http_status: int) -> tuple[int | str | None, s
     if isinstance(code, bool) or (code is not None and not isinstance(code, int | str)):
         raise BadEnvelope(f"the answer's code is a JSON {type(code).__name__}", http_status=http_status)
     if isinstance(code, str):
-        return _inner_refusal(message) or (code, message)
+        # A gateway that lost the answer knows less than what it quotes: a task may exist.
+        return (None if code in _LOST else _inner_refusal(message)) or (code, message)
     if code:
         return code, message
-    if http_status >= 400:
+    if http_status >= 400 and not (code == 0 and _holds_task(payload.get("data"))):
         detail = _text(error) or _text(payload.get("detail")) or ""
         return None, message or detail
-    return _selection_refusal(payload.get("data"), message)
+    return None
 
 
-def _selection_refusal(data: object, message: str) -> tuple[str, str] | None:
+def _holds_task(data: object) -> bool:
+    """Tell whether there is a task in an answer, whatever the status around it says: it was made, and is paid for."""
+    return isinstance(data, dict) and any(is_id(data.get(name)) for name in ("task_id", "id"))
+
+
+def _selection_refusal(payload: JsonObject, *, is_call: bool) -> tuple[str, str] | None:
     # Source: service reference, "Multi-elements": a number other than 0 in `data.status` is a refusal, whatever the
     # code around it says; a task's status is a word.
-    if not isinstance(data, dict) or _has_task(data):
+    data, message = payload.get("data"), _text(payload.get("message")) or ""
+    if not isinstance(data, dict) or not (is_call or ("session_id" in data and not _has_task(data))):
         return None
     status = data.get("status")
+    if isinstance(status, str) and status.lstrip("-").isdecimal() and len(status) < 10:
+        status = int(status)
     if isinstance(status, bool) or not isinstance(status, int) or not status:
         return None
     told = "" if message.lower() in _OK_MESSAGES else message
@@ -189,7 +205,7 @@ def _shown(value: object) -> str | None:
 # --- one task ------------------------------------------------------------------------------------------------------
 
 
-def is_id(value: object) -> bool:
+def is_id(value: object) -> TypeGuard[str]:
     """Tell whether a value can be a host's id of a task: it reaches URLs and logs."""
     return isinstance(value, str) and _ID.match(value) is not None and value not in {".", ".."}
 
@@ -203,17 +219,18 @@ def ids_of(row: JsonObject) -> tuple[str | None, str | None]:
     told = info.get("external_task_id") if isinstance(info, dict) else None
     external_ids = (row.get("external_id"), row.get("external_task_id"), told)
     return (
-        next((value for value in (row.get("id"), row.get("task_id")) if _is_id(value)), None),
+        next((value for value in (row.get("id"), row.get("task_id")) if is_id(value)), None),
         next((value for value in external_ids if isinstance(value, str) and value), None),
     )
 
 
-def _is_id(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and _ID.match(value) is not None and value not in {".", ".."}
-
-
 def decode_task(
-    row: JsonObject, yields: AssetKind, *, created: bool = False, retention_s: float | None = None
+    row: JsonObject,
+    yields: AssetKind,
+    *,
+    created: bool = False,
+    retention_s: float | None = None,
+    nameless: bool = False,
 ) -> Observation:
     """Turn one task object of any dialect into an observation.
 
@@ -222,6 +239,7 @@ def decode_task(
         yields: kind of the endpoint's first output, for URLs that come without a name.
         created: the row answers a create: an empty status word then means submitted.
         retention_s: how long the host keeps files, seconds; dates the assets.
+        nameless: the row may come without an id, because nothing can be asked about it anyway.
 
     Raises:
         BadEnvelope: the row has no usable id, or a field of a type that cannot be what it says.
@@ -233,14 +251,15 @@ def decode_task(
         inner_task_id, inner_external_id = ids_of(layer)
         task_id = task_id or inner_task_id
         external_id = external_id or inner_external_id
-    if task_id is None:
+    if task_id is None and not nameless:
         raise BadEnvelope("a task without a usable id")
     word, status = _status(layers, created=created)
     upstream = _word_of(inner)[1] if inner is not row else TaskStatus.UNKNOWN
     updated_at = _time(_first(layers[::-1], "updated_at", "update_time", "finish_time", "completed_at"))
     expires_at = None
     if retention_s is not None and updated_at is not None and status is TaskStatus.SUCCEEDED:
-        expires_at = updated_at + timedelta(seconds=retention_s)
+        with contextlib.suppress(OverflowError):  # a hostile date at the end of time
+            expires_at = updated_at + timedelta(seconds=retention_s)
     return Observation(
         task_id=task_id,
         external_id=external_id,

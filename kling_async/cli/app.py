@@ -22,6 +22,7 @@ _EPILOG = """\b
 Examples:
   kling demo
   kling generate "A fox crosses a frozen lake at dawn." --out clips/
+  kling generate "Waves on a pebble beach" --endpoint text-to-audio -d 5
   kling bulk prompts.txt --out clips/
 
 \b
@@ -47,7 +48,7 @@ app: typer.Typer = typer.Typer(
 )
 
 _MAKE, _TRY = "Make clips", "Try it without an account"
-_CLIP, _OUTPUT, _HOST = "The clip", "Output", "Host"
+_CLIP, _OUTPUT, _HOST = "The request", "Output", "Host"
 
 BaseUrl = Annotated[
     str | None,
@@ -114,7 +115,7 @@ def _print_version(*, wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help="Clips from words and pictures: the Kling API, from the command line.")
+@app.callback(help="Clips, pictures and sounds from words and pictures: the Kling API, from the command line.")
 def root(
     *,
     version: Annotated[
@@ -133,7 +134,7 @@ def root(
 @app.command(rich_help_panel=_MAKE)
 def generate(
     *,
-    prompt: Annotated[str | None, typer.Argument(help="What to show; may be left out with a picture.")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="What to show or say; may be left out with a picture.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME", help="As kling-v2-6.", rich_help_panel=_CLIP)
     ] = None,
@@ -150,15 +151,15 @@ def generate(
     ] = None,
     image: Annotated[
         str | None,
-        typer.Option("--image", metavar="PATH or URL", help="First frame: JPG or PNG.", rich_help_panel=_CLIP),
+        typer.Option("--image", metavar="PATH or URL", help="JPG or PNG: the first frame.", rich_help_panel=_CLIP),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="FIELD=VALUE",
-            help="Any other field of the request; the value is JSON or text, and a.b=VALUE sets b within a. "
-            "May be repeated.",
+            help="Any other field, as `kling endpoints NAME` lists them; the value is JSON or text, and a.b=VALUE "
+            "sets b within a. May be repeated.",
             rich_help_panel=_CLIP,
         ),
     ] = None,
@@ -174,7 +175,7 @@ def generate(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="Save the clip there. Unset: print its URL.", rich_help_panel=_OUTPUT
+            "--out", "-o", metavar="DIR", help="Save the files there. Unset: print their URLs.", rich_help_panel=_OUTPUT
         ),
     ] = None,
     as_json: AsJson = False,
@@ -185,9 +186,13 @@ def generate(
     retry_for: RetryFor = 20.0,
     strict: Strict = False,
 ) -> None:
-    """Make one clip, wait for it, and print its URL or file."""
+    """Make one clip, picture, sound or other thing, wait for it, and print its URLs or files.
+
+    With --endpoint it reaches everything that `kling endpoints` lists; what
+    makes no task is answered at once, and its answer is printed as JSON.
+    """
+    from .fields import request_from_options
     from .generate import generate as make
-    from .inputs import collect, options_of, request_of
 
     talk = Talk(quiet=quiet, as_json=as_json)
     connection = Connection(base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, strict=strict)
@@ -202,7 +207,7 @@ def generate(
     }
 
     def action() -> Exit:
-        request = request_of(collect(options_of(endpoint, given), settings or []), endpoint, Path())
+        request = request_from_options(endpoint, given, settings or [])
         return make(talk, connection, request, out=out, timeout_s=timeout)
 
     carry_out(talk, action)

@@ -12,10 +12,10 @@ from ..session import KlingSession
 from .connect import Connection, make_folder
 from .crew import Crew, Done
 from .exits import Exit, Fail
-from .inputs import Input, first_advice
+from .inputs import Input, first_advice, refusal
 from .interrupt import Interrupt, run
 from .progress import Progress, counted
-from .report import end, fields_of, summarise, told
+from .report import data_of, end, fields_of, summarise, told
 from .talk import Talk
 
 _RECENT = 3
@@ -30,7 +30,7 @@ def bulk(
     max_running: int | None,
     timeout_s: float | None,
 ) -> Exit:
-    """Make every clip of a file; the paths of the files go to stdout as they are saved.
+    """Make all that a file asks for; paths of files, ids and answers go to stdout as they come.
 
     Raises:
         Fail: the file, a line of it, the folder or the credentials are no good; nothing was sent.
@@ -52,6 +52,9 @@ def bulk(
 def _check(given: Input, session: KlingSession, *, strict: bool) -> None:
     """Look at every line before anything is sent."""
     for entry in given.entries():
+        refused = refusal(entry.request, session.host)
+        if refused is not None:
+            raise Fail(f"{given.name}, {entry.label}: {refused}. Nothing was sent.")
         advice = first_advice(entry.request, session.host) if strict else None
         if advice is not None:
             raise Fail(f"{given.name}, {entry.label}: {advice} (--strict). Nothing was sent.")
@@ -73,7 +76,7 @@ def _say(talk: Talk, progress: Progress, done: Done) -> None:
         if done.is_sent and not done.is_open:
             talk.record(fields_of(done))
     elif done.error is None:
-        for file in done.files:
-            talk.data(str(file))
+        for line in data_of(done, indent=None):
+            talk.data(line)
     elif done.is_sent and not done.is_open:
         progress.note(f"{done.entry.label}: {told(done.error)}")

@@ -29,6 +29,7 @@ from .inputs import Entry
 from .interrupt import Interrupt
 
 _MOST_OPEN = 1000
+_MOST_CALLS = 4  # they take no slots, and one that is refused for now is not sent again
 _SAVING_GRACE_S = 3.0
 _TICK_S = 0.05
 _NO_RIGHT = 1103  # no right to this model: says nothing about jobs with another one
@@ -73,6 +74,8 @@ class Tally:
         total: jobs there are.
         submitted: jobs handed to the session.
         fine: jobs as wished.
+        answered: those of them that were answered at once, so that there was nothing to save.
+        asking: calls whose answer is waited for.
         saving: jobs being saved now.
         bad: jobs that failed, in the order of their ends.
         open: jobs the service goes on with.
@@ -82,6 +85,8 @@ class Tally:
     total: int
     submitted: int = 0
     fine: int = 0
+    answered: int = 0
+    asking: int = 0
     saving: int = 0
     bad: list[Done] = attrs.field(factory=list)
     open: list[Done] = attrs.field(factory=list)
@@ -91,6 +96,7 @@ class Tally:
         """Count one end."""
         if done.error is None:
             self.fine += 1
+            self.answered += done.answer is not None
         elif done.is_open:
             self.open.append(done)
         elif not done.is_sent:
@@ -104,6 +110,8 @@ class Tally:
         for code in (Exit.UNRESOLVED, Exit.REFUSED, Exit.UNREACHABLE):
             if code in codes:
                 return code
+        if codes == {Exit.USAGE}:
+            return Exit.USAGE
         return Exit.FAILED if self.bad or self.open or self.unsent else Exit.DONE
 
 
@@ -138,6 +146,7 @@ class Crew:
         self._out = out
         self._on_done = on_done
         self._room = asyncio.Semaphore(_MOST_OPEN)
+        self._lines = asyncio.Semaphore(_MOST_CALLS)
         self._jobs: dict[str, Job] = {}
         self._saving: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -200,10 +209,17 @@ class Crew:
 
     async def _ask(self, entry: Entry) -> None:
         """Send one call that makes no task, and report its answer."""
-        try:
-            self._end(Done(entry=entry, answer=await self.session.call(entry.request)))
-        except KlingError as error:
-            self._end(Done(entry=entry, error=error))
+        async with self._lines:
+            if self._stopping.is_set():
+                self._end(Done(entry=entry, error=JobAbandoned("it was not sent")))
+                return
+            self.tally.asking += 1
+            try:
+                done = Done(entry=entry, answer=await self.session.call(entry.request))
+            except KlingError as error:
+                done = Done(entry=entry, error=error)
+            self.tally.asking -= 1
+        self._end(done)
 
     async def _follow(self, entry: Entry, job: Job) -> None:
         """Wait for one job, save what it made, and report its end whatever happens on the way."""
@@ -220,12 +236,16 @@ class Crew:
         self._end(done)
 
     async def _save(self, entry: Entry, result: Result, out: Path) -> list[Path]:
+        # The picture of an element is one of those it was made of: nothing to save.
+        assets = tuple(asset for asset in result.assets if asset.kind != "element")
+        if not assets:
+            return []
         task = asyncio.current_task()
         assert task is not None
         self._saving.add(task)
         self.tally.saving += 1
         try:
-            return await self.session.download(result, out, name=_name_of(entry, result))
+            return await self.session.download(attrs.evolve(result, assets=assets), out, name=_name_of(entry, result))
         except SessionError as error:
             raise error.anew(paid="yes") from None
         finally:

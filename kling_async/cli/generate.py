@@ -1,4 +1,4 @@
-"""`kling generate`: one clip from the command line.
+"""`kling generate`: one clip, or whatever else an endpoint makes or answers, from the command line.
 
 Stage: door. Before: app. After: crew.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from .connect import Connection, make_folder
 from .crew import Crew, Done
 from .exits import Exit, Fail
-from .inputs import Entry, first_advice
+from .inputs import Entry, first_advice, refusal
 from .interrupt import Interrupt, run
 from .progress import Progress
 from .report import data_of, end, fields_of, told
@@ -18,13 +18,16 @@ from .talk import Talk
 
 
 def generate(talk: Talk, connection: Connection, request: object, *, out: Path | None, timeout_s: float | None) -> Exit:
-    """Make one clip; its URL, or with `out` its file, goes to stdout.
+    """Send one request; its URLs, with `out` its files, or its answer go to stdout.
 
     Raises:
-        Fail: no credentials, a folder that cannot be written, or advice that is taken strictly.
+        Fail: no credentials, an endpoint the host has not, a folder that cannot be written, or advice taken strictly.
         KlingError: the credentials or the host cannot be right.
     """
     session = connection.session(timeout_s=timeout_s)
+    refused = refusal(request, session.host)
+    if refused is not None:
+        raise Fail(f"{refused}. Nothing was sent.")
     advice = first_advice(request, session.host) if connection.strict else None
     if advice is not None:
         raise Fail(f"{advice} (--strict). Nothing was sent.")
@@ -54,4 +57,5 @@ def _say(talk: Talk, done: Done) -> None:
     if error is not None and not done.is_open and done.is_sent:
         talk.tell(f"Error, {told(error)}", "red")
         if done.result is not None:
-            talk.tell(f"The clip itself was made: {done.result.url}")
+            for line in data_of(done):
+                talk.tell(f"It was made all the same: {line}", whole=True)

@@ -184,7 +184,7 @@ class Progress:
             bad=len(tally.bad),
             saving=tally.saving,
             running=jobs.get(Status.ACCEPTED, 0) + jobs.get(Status.PROCESSING, 0),
-            sending=jobs.get(Status.SENDING, 0),
+            sending=jobs.get(Status.SENDING, 0) + tally.asking,
             unsure=jobs.get(Status.UNSURE, 0),
             queries=sum(stats.queries.values()),
             slots=tuple(

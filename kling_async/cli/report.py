@@ -22,16 +22,17 @@ _MOST_TOLD = 20
 def fields_of(done: Done) -> Mapping[str, object]:
     """Give one end as plain data: the lines of --json."""
     job, error = done.job, done.error
+    row = find_endpoint(done.entry.request)
     fine = "succeeded" if error is None else "failed"
     plain: dict[str, object] = {
         "line": done.entry.line,
         "job_id": done.entry.job_id if job is None else job.id,
         "task_id": None if job is None else job.task_id,
-        "endpoint": find_endpoint(done.entry.request).name if job is None else job.endpoint,
+        "endpoint": row.name,
         "status": str(job.status) if job is not None else fine if done.answer is not None else "rejected",
         "urls": [] if done.result is None else list(done.result.urls),
         "files": [str(file) for file in done.files],
-        "paid": "yes" if error is None else error.paid,
+        "paid": error.paid if error is not None else "no" if row.is_free else "yes",
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
         "retryable": None if error is None else error.retryable,
     }
@@ -44,10 +45,15 @@ def fields_of(done: Done) -> Mapping[str, object]:
     return plain
 
 
-def data_of(done: Done) -> Iterator[str]:
-    """Give what one end puts to stdout without --json: its files, else its URLs; ids of what lives on; an answer."""
+def data_of(done: Done, *, indent: int | None = 2) -> Iterator[str]:
+    """Give what one end puts to stdout without --json: its files, else its URLs; ids of what lives on; an answer.
+
+    Args:
+        done: the end.
+        indent: spaces before each level of an answer; None: all of it on one line.
+    """
     if done.answer is not None:
-        yield json.dumps(done.answer.raw, indent=2)
+        yield json.dumps(done.answer.raw, indent=indent)
     living = _living(done)
     for asset in living:
         yield "\t".join(clean_text(word) for word in (asset.id, asset.name, asset.url) if word)
@@ -69,8 +75,14 @@ def told(error: KlingError) -> str:
 
 def summarise(talk: Talk, tally: Tally, *, elapsed_s: float, word: str, place: str) -> None:
     """Tell what became of all jobs; failures one by one, up to a number."""
-    parts = [f"{tally.fine:,} {word}{place if tally.fine else ''}"]
-    for number, name in ((len(tally.bad), "failed"), (tally.unsent, "not sent"), (len(tally.open), "still open")):
+    made = tally.fine - tally.answered
+    parts = [f"{made:,} {word}{place if made else ''}"] if made or not tally.answered else []
+    for number, name in (
+        (tally.answered, "answered"),
+        (len(tally.bad), "failed"),
+        (tally.unsent, "not sent"),
+        (len(tally.open), "still open"),
+    ):
         if number:
             parts.append(f"{number:,} {name}")
     style = "green" if tally.fine == tally.total else "yellow" if tally.fine else "red"
@@ -89,11 +101,15 @@ def tell_open(talk: Talk, crew: Crew) -> None:
     """Tell what the service still has, and how to go on; also with --quiet, because it is paid for."""
     tally = crew.tally
     if tally.open:
-        talk.tell(f"{counted(len(tally.open), 'job')} left at the service, which goes on with them:", "bold")
+        told_of = "it" if len(tally.open) == 1 else "them"
+        talk.tell(f"{counted(len(tally.open), 'job')} left at the service, which goes on with {told_of}:", "bold")
     for done in tally.open:
         job, error = done.job, done.error
-        assert job is not None
         assert error is not None
+        if job is None:
+            name = find_endpoint(done.entry.request).name
+            talk.tell(f"  {name}, which is answered at once; the answer is lost, {PAID[error.paid]}")
+            continue
         task = f"task {job.task_id}" if job.task_id else "no task known"
         talk.tell(f"  job {job.id}  {task}  {job.endpoint}  {job.status}  {PAID[error.paid]}", whole=True)
     followed = next((done.job for done in tally.open if done.job is not None and done.job.task_id), None)

@@ -226,7 +226,7 @@ def _common(service: "Service", deduction: Deduction) -> Json:
         "resolution": deduction.resolution,
         "duration": deduction.seconds,
         "refer_video_input": bool(kept_items(body, "video_list")) or bool(kinds & {"feature_video", "base_video"}),
-        "video_sound": kept(body, "sound") == "on" or kept(body, "settings.audio") == "native",
+        "video_sound": "native" if kept(body, "sound") == "on" else kept(body, "settings.audio") or "off",
         "voice_control": bool(kept_items(body, "voice_list")) or "voice" in kinds,
         "deduction_time": int(deduction.at * 1000),
     }

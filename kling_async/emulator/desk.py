@@ -246,8 +246,9 @@ class Desk:
         if body.get("cursor"):
             before, start, end = _read_cursor(body["cursor"])
         else:
-            end = _moment(body.get("end_time"), "end_time", int(now * 1000))
-            start = _moment(body.get("start_time"), "start_time", end - 30 * _DAY_MS)
+            numbers = route.board == "solutions"
+            end = _moment(body.get("end_time"), "end_time", int(now * 1000), numbers=numbers)
+            start = _moment(body.get("start_time"), "start_time", end - 30 * _DAY_MS, numbers=numbers)
         rows: list[replies.Json] = []
         last, more = None, False
         for task in self.service.scan(before, now, route.board):
@@ -324,10 +325,12 @@ def _ids(value: str | None) -> list[str]:
     return [ident for ident in (value or "").split(",") if ident]
 
 
-def _moment(value: object, name: str, default: int) -> int:
-    """Unix milliseconds in a string, as the page demands."""
+def _moment(value: object, name: str, default: int, *, numbers: bool) -> int:
+    """Unix milliseconds: in a string, as the page of tasks demands; those of solutions show a number."""
     if value is None or value == "":
         return default
+    if numbers and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**15:
+        return value
     if not isinstance(value, str) or not (value.isascii() and value.isdigit()) or len(value) > 15:
         raise invalid(f"{name} value '{str(value)[:60]}' is invalid")
     return int(value)

@@ -2,6 +2,18 @@
 
 Stage: registry and wire. To add one: its request class and its row in a file of this folder, and a sample under
 `tests/samples/`; session, command, emulator and README go through `ENDPOINTS`.
+
+| file | what is in it |
+|---|---|
+| video | clips from words, pictures, everything: TextToVideo, ImageToVideo, OmniVideo |
+| clips | other clips: MultiImageToVideo, MotionControl, VideoExtend, VideoEffects |
+| lips | what speaks: Avatar, LipSync, AdvancedLipSync, IdentifyFace |
+| scenes | multi-elements and its selections; RecognizeImage |
+| sound, images, library | sounds; pictures; voices and elements |
+| operation, contents | the new standard, and what stands inside of its requests |
+| solutions, account | the Solutions API; packs and charges |
+| base, rules, required, parts, media, answers | the row; rules of fields; nested objects; files; answers |
+| matrix, matrix_images, matrix_new | which model can do what, as data |
 """
 
 from __future__ import annotations
@@ -12,7 +24,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from . import account, clips, images, library, lips, operation, scenes, solutions, sound, video
-from .base import Advice, Body, Call, Endpoint, Request, body_of, dump, from_mapping, place_ids, to_plain
+from .base import Advice, Body, Call, Endpoint, Task, body_of, dump, from_mapping, place_ids, to_plain
 from .media import encode_files, has_files
 from .operation import Operation, operation_row
 from .rules import Media
@@ -73,7 +85,7 @@ def _named(name: str) -> Endpoint:
     first, *rest = name.split("/")
     if first == "solutions" and len(rest) in (1, 2):
         return solution_row(rest[0] if len(rest) == 2 else None, rest[-1])
-    near = difflib.get_close_matches(name, _BY_NAME, n=1)
+    near = difflib.get_close_matches(name, _BY_NAME, n=1) or [known for known in _BY_NAME if name and name in known][:1]
     if len(rest) == 1 and first in _OPERATIONS:
         return operation_row(first, rest[0])
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_BY_NAME)}"
@@ -124,7 +136,7 @@ __all__ = [
     "Call",
     "Endpoint",
     "Media",
-    "Request",
+    "Task",
     "body_of",
     "dump",
     "encode_files",

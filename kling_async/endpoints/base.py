@@ -9,7 +9,7 @@ import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import attrs
 import cattrs
@@ -39,23 +39,10 @@ ALWAYS = {"always": True}
 """Metadata of a field that is sent also when it has its default."""
 
 
-class Request(Protocol):
-    """What every request that makes a task has in common."""
+class Task:
+    """A request that makes a task: `await session.generate(request)` gives its Result."""
 
-    @property
-    def external_task_id(self) -> str | None:
-        """The caller's own id, also the job's."""
-        ...
-
-    @property
-    def callback_url(self) -> str | None:
-        """Where the service reports changes."""
-        ...
-
-    @property
-    def extra(self) -> Mapping[str, object]:
-        """Further fields of the body."""
-        ...
+    __slots__ = ()
 
 
 class Call(Generic[_R]):
@@ -94,7 +81,7 @@ class Endpoint:
         request: its request class.
         source: page of the service reference it is taken from.
         yields: kind of its first output.
-        pack: resource-pack family whose slots its tasks take.
+        pack: resource-pack family whose slots its tasks take; the service knows video and image, others are our names.
         kind: "task" makes a task to be followed, "finished" one that is finished in the reply and cannot be asked
             about, "call" makes none and answers at once.
         standard: which generation of the service's interface it belongs to.
@@ -128,7 +115,9 @@ class Endpoint:
     def model_of(self, request: Any) -> str:
         """Give the model whose slots a request takes; where an endpoint has but one, the endpoint stands for it."""
         named = getattr(request, "model_name", None) or getattr(request, "extra", {}).get("model_name")
-        return str(named or self.default_model or self.name)
+        if named and not isinstance(named, str):
+            return type(named).__name__  # of `extra`, where anything may stand
+        return named or self.default_model or self.name
 
 
 def printed_limits(request: Any, host: Host) -> Iterator[Advice]:
@@ -202,9 +191,7 @@ def to_plain(value: Any) -> Any:
         return {
             field.name: to_plain(inner)
             for field in attrs.fields(type(value))
-            if field.init
-            and (inner := getattr(value, field.name)) is not None
-            and not (field.name == "extra" and not inner)
+            if (inner := getattr(value, field.name)) is not None and not (field.name == "extra" and not inner)
         }
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
@@ -292,11 +279,9 @@ def _make_converter(hooks: Mapping[str, Callable[[Any], object]]) -> cattrs.Conv
                 continue
             hook = hooks.get(use)
             overrides[field.name] = override(
-                # What the class itself fixes (the type of an item of contents) is sent always.
-                omit_if_default=field.init and not field.metadata.get("always", False),
+                omit_if_default=not field.metadata.get("always", False),
                 unstruct_hook=None if hook is None else _unless_none(hook),
             )
-        overrides["_cattrs_include_init_false"] = True
         plain = make_dict_unstructure_fn(kind, converter, **overrides)
         if "extra" not in attrs.fields_dict(kind):
             return plain

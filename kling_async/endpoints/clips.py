@@ -14,7 +14,7 @@ import attrs
 
 from ..dialects import Host
 from ..errors import InvalidRequest
-from .base import IMAGE, SECONDS, Advice, Endpoint, nested, nested_list, printed_limits
+from .base import IMAGE, SECONDS, Advice, Endpoint, Task, nested, nested_list, printed_limits
 from .matrix import MODELS
 from .parts import ElementRef, Plain, WatermarkInfo, as_elements, as_watermark
 from .required import require, said
@@ -108,7 +108,7 @@ def _as_effect(value: EffectInput | Plain | None) -> EffectInput | None:
 
 
 @attrs.frozen(kw_only=True)
-class MultiImageToVideo:
+class MultiImageToVideo(Task):
     """A clip with the things of several pictures in it. Reported as retired by the service since 2026-09-28.
 
     Attributes:
@@ -142,7 +142,7 @@ class MultiImageToVideo:
 
 
 @attrs.frozen(kw_only=True)
-class MotionControl:
+class MotionControl(Task):
     """A picture's person, moving as somebody does in a video.
 
     Attributes:
@@ -181,7 +181,7 @@ class MotionControl:
 
 
 @attrs.frozen(kw_only=True)
-class VideoExtend:
+class VideoExtend(Task):
     """A clip, continued.
 
     Attributes:
@@ -208,7 +208,7 @@ class VideoExtend:
 
 
 @attrs.frozen(kw_only=True)
-class VideoEffects:
+class VideoEffects(Task):
     """A ready-made effect on one or two people or pets.
 
     Attributes:

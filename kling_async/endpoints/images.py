@@ -15,7 +15,7 @@ import attrs
 
 from ..dialects import Host
 from ..errors import InvalidRequest
-from .base import IMAGE, Advice, Endpoint, nested_list
+from .base import IMAGE, Advice, Endpoint, Task, nested_list
 from .matrix_images import IMAGE_RATIOS, advise_image_model, advise_ratio
 from .parts import ElementRef, Plain, WatermarkInfo, as_elements, as_watermark
 from .required import is_given, require, said
@@ -92,7 +92,7 @@ def _as_subjects(value: Iterable[SubjectImage | Plain] | None) -> tuple[SubjectI
 
 
 @attrs.frozen(kw_only=True)
-class ImageGeneration:
+class ImageGeneration(Task):
     """Pictures from words, or from words and one picture.
 
     Attributes:
@@ -143,7 +143,7 @@ class ImageGeneration:
 
 
 @attrs.frozen(kw_only=True)
-class OmniImage:
+class OmniImage(Task):
     """Pictures from words, pictures and elements: single ones, or a series that belongs together.
 
     Attributes:
@@ -193,7 +193,7 @@ class OmniImage:
 
 
 @attrs.frozen(kw_only=True)
-class MultiImageToImage:
+class MultiImageToImage(Task):
     """Pictures of up to four subjects, in a scene and a style of their own.
 
     Attributes:
@@ -229,7 +229,7 @@ class MultiImageToImage:
 
 
 @attrs.frozen(kw_only=True)
-class ImageExpand:
+class ImageExpand(Task):
     """A picture with more around it.
 
     The new picture is (1 + left + right) times as wide and (1 + up + down) times as high, and its area is at most
@@ -273,7 +273,7 @@ class ImageExpand:
 
 
 @attrs.frozen(kw_only=True)
-class VirtualTryOn:
+class VirtualTryOn(Task):
     """A person in other clothes.
 
     Attributes:
@@ -298,7 +298,7 @@ class VirtualTryOn:
 
 
 @attrs.frozen(kw_only=True)
-class SubjectCompletion:
+class SubjectCompletion(Task):
     """Further views of a subject, three at a time, from one picture of its front.
 
     Attributes:
@@ -368,8 +368,6 @@ def _advise_generation(request: ImageGeneration, _host: Host) -> Iterator[Advice
 def _advise_omni(request: OmniImage, _host: Host) -> Iterator[Advice]:
     yield from advise_ratio(request, IMAGE_RATIOS | {"auto"})
     yield from advise_image_model(request, "omni-image", "kling-image-o1")
-    if request.aspect_ratio == "auto" and not is_given(request, "image_list"):
-        yield Advice("aspect_ratio", "aspect_ratio auto is known only with pictures")
     for kind, index in _REFERENCE.findall(request.prompt or ""):
         listed = getattr(request, f"{kind}_list") or ()
         if not 1 <= int(index) <= len(listed) and f"{kind}_list" not in request.extra:

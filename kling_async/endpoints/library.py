@@ -14,7 +14,7 @@ import attrs
 from ..dialects import Host
 from ..errors import InvalidRequest
 from .answers import Deletion, Presets
-from .base import IMAGE, Advice, Call, Endpoint, nested, nested_list
+from .base import IMAGE, Advice, Call, Endpoint, Task, nested, nested_list
 from .parts import Plain
 from .required import is_given, require
 from .rules import (
@@ -122,7 +122,7 @@ def _as_tags(value: Iterable[ElementTag | Plain] | None) -> tuple[ElementTag, ..
 
 
 @attrs.frozen(kw_only=True)
-class CustomVoice:
+class CustomVoice(Task):
     """A voice of your own.
 
     Attributes:
@@ -148,7 +148,7 @@ class CustomVoice:
 
 
 @attrs.frozen(kw_only=True)
-class CustomElement:
+class CustomElement(Task):
     """A figure or thing of your own, that later requests can show again.
 
     Attributes:

@@ -18,7 +18,7 @@ import attrs
 from ..dialects import Host
 from ..errors import InvalidRequest
 from .answers import FaceIdentification
-from .base import AUDIO, IMAGE, Advice, Call, Endpoint, nested, nested_list
+from .base import AUDIO, IMAGE, Advice, Call, Endpoint, Task, nested, nested_list
 from .parts import Plain, WatermarkInfo, as_watermark
 from .required import exactly_one, is_given, require
 from .rules import Media, as_media, external_id, extra_fields, few, kept, media, number, one_of, optional, text, web_url
@@ -134,7 +134,7 @@ def _as_faces(value: Iterable[FaceChoose | Plain] | None) -> tuple[FaceChoose, .
 
 
 @attrs.frozen(kw_only=True)
-class Avatar:
+class Avatar(Task):
     """A picture of somebody who says a recorded sound.
 
     Attributes:
@@ -165,7 +165,7 @@ class Avatar:
 
 
 @attrs.frozen(kw_only=True)
-class LipSync:
+class LipSync(Task):
     """The lips of a video, moved to a text or a sound. The older way; `AdvancedLipSync` can choose the face.
 
     Attributes:
@@ -185,7 +185,7 @@ class LipSync:
 
 
 @attrs.frozen(kw_only=True)
-class AdvancedLipSync:
+class AdvancedLipSync(Task):
     """The lips of one face of a video, moved to a sound. `IdentifyFace` finds the faces first.
 
     Attributes:

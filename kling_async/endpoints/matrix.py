@@ -38,6 +38,7 @@ class Abilities:
         brush: takes masks.
         scale: takes cfg_scale.
         tail_only: takes a last frame without a first one.
+        elements: takes elements.
         only: in which modes and lengths, for abilities that are limited.
     """
 
@@ -51,6 +52,7 @@ class Abilities:
     brush: bool = False
     scale: bool = False
     tail_only: bool = False
+    elements: bool = False
     only: Mapping[str, Only] = attrs.field(factory=dict)
 
 
@@ -96,9 +98,11 @@ MODELS: Mapping[str, Abilities] = {
     "kling-v2-1-master": Abilities(_BOTH, frozenset(), _5_10),
     "kling-v2-5-turbo": Abilities(_BOTH, _STD_PRO, _5_10, end_frame=True, only={_FRAME: _PRO}),
     "kling-v2-6": Abilities(_BOTH, _STD_PRO, _5_10, sound=True, end_frame=True, only={_FRAME: _PRO, "sound": _PRO}),
-    "kling-v3": Abilities(_BOTH, _ALL, range(3, 16), sound=True, shots=True, end_frame=True, scale=True),
-    "kling-video-o1": Abilities(_names("omni-video"), _ALL, range(3, 11), end_frame=True),
-    "kling-v3-omni": Abilities(_names("omni-video"), _ALL, range(3, 16), sound=True, shots=True, end_frame=True),
+    "kling-v3": Abilities(_BOTH, _ALL, range(3, 16), sound=True, shots=True, end_frame=True, scale=True, elements=True),
+    "kling-video-o1": Abilities(_names("omni-video"), _STD_PRO, range(3, 11), end_frame=True, elements=True),
+    "kling-v3-omni": Abilities(
+        _names("omni-video"), _ALL, range(3, 16), sound=True, shots=True, end_frame=True, elements=True
+    ),
 }
 DEFAULT_MODELS: Mapping[str, str] = {
     "TextToVideo": "kling-v1",
@@ -146,6 +150,7 @@ def advise_model(request: Any) -> Iterator[Advice]:
         ("multi_shot", request.multi_shot, model.shots, "multi-shot"),
         ("image_tail", tail, model.end_frame, _FRAME),
         ("image_tail", tail and request.image is None, model.tail_only, "last frame without a first one"),
+        ("element_list", bool(getattr(request, "element_list", None)), model.elements, "elements"),
         ("camera_control", camera is not None, endpoint in model.camera, _CAMERA),
         ("static_mask" if static else "dynamic_masks", masks, model.brush, _BRUSH),
         ("cfg_scale", getattr(request, "cfg_scale", None) is not None, model.scale, "cfg_scale"),

@@ -109,7 +109,7 @@ def _able_40(seconds: int, resolutions: frozenset[str], source: str) -> dict[str
         source=source,
         seconds=frozenset(range(3, seconds + 1)),
         # Sound is always on, so there is nothing to set.
-        settings=_names("multi_shot resolution aspect_ratio duration"),
+        settings=_names("resolution aspect_ratio duration"),
         resolutions=resolutions,
         ratios=_RATIOS | _names("21:9"),
         prompt=_40,
@@ -122,7 +122,7 @@ def _able_40(seconds: int, resolutions: frozenset[str], source: str) -> dict[str
             contents=_names("prompt") | frames,
             settings=base.settings - _names("aspect_ratio"),
             ratios=frozenset(),
-            most=(Most(count=10, types=frames),),
+            most=(Most(count=10, types=frames), Most(count=8, types=_names("middle_frame"))),
         ),
         "omni-video": attrs.evolve(base, contents=_OMNI | frames | _names("voice"), ratios=_RATIOS, most=_OMNI_40_MOST),
     }

@@ -16,7 +16,7 @@ import attrs
 
 from ..dialects import Host
 from ..errors import InvalidRequest
-from .base import NOT_SENT, Advice, Endpoint
+from .base import NOT_SENT, Advice, Endpoint, Task
 from .contents import (
     HINTS,
     PICTURE,
@@ -43,6 +43,8 @@ _TAKEN: Mapping[str, str] = {
     "tasks": "is where tasks are queried",
 }
 _DEFAULT_SECONDS = 5.0
+# Models whose pages say how frames go together. Kling 4.0 has no page of the service's own yet.
+_FRAMED = frozenset(model for _, model in MODELS if not model.startswith("kling-4"))
 
 
 def path_word(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -58,7 +60,7 @@ def _operation(instance: object, field: attrs.Attribute[Any], value: str) -> Non
 
 
 @attrs.frozen(kw_only=True)
-class Operation:
+class Operation(Task):
     """A task of the new standard, of any operation and model.
 
     Attributes:
@@ -130,17 +132,23 @@ def _check_contents(request: Operation) -> None:
     for word in ("prompt", "first_frame", "last_frame"):
         if _count(request, word) > 1:
             raise InvalidRequest("contents", _count(request, word), f"has more than one {word}")
-    if _count(request, "last_frame") and not _count(request, "first_frame"):
-        raise InvalidRequest("contents", "last_frame", "a last frame needs a first frame")
-    unknown = any(isinstance(item, OtherContent) for item in items)
-    needed = {"image-to-video": ("first_frame",), "motion-control": ("image", "video")}.get(request.operation, ())
-    for word in needed:
-        if not _count(request, word) and not unknown:
-            raise InvalidRequest("contents", None, f"{request.operation} needs an item of type {word}")
+    if request.model in _FRAMED:
+        _check_frames(request)
     ids = [name for item in items if (name := _id_of(item)) is not None]
     for name in ids:
         if ids.count(name) > 1:
             raise InvalidRequest("contents", name, "two items have this id, and ids must be unique in the task")
+
+
+def _check_frames(request: Operation) -> None:
+    """Refuse what the pages of every model so far exclude; later models may well do otherwise."""
+    if _count(request, "last_frame") and not _count(request, "first_frame"):
+        raise InvalidRequest("contents", "last_frame", "a last frame needs a first frame")
+    unknown = any(isinstance(item, OtherContent) for item in request.contents or ())
+    needed = {"image-to-video": ("first_frame",), "motion-control": ("image", "video")}.get(request.operation, ())
+    for word in needed:
+        if not _count(request, word) and not unknown:
+            raise InvalidRequest("contents", None, f"{request.operation} needs an item of type {word}")
 
 
 def _id_of(item: Content) -> str | None:
@@ -243,7 +251,7 @@ def _advise_shots(request: Operation, words: str, where: str, able: Able | None)
 
 def _advise_model(request: Operation, able: Able, words: str, where: str) -> Iterator[Advice]:
     model = request.model
-    longest = able.prompt[0 if words.isascii() else 1]
+    longest = able.prompt[1 if _is_mostly_foreign(words) else 0]
     if len(words) > longest:
         yield Advice(where, f"the prompt has {len(words)} characters, {model} takes {longest}")
     for name in ("multi_shot", "audio", "resolution", "aspect_ratio", "duration", "character_orientation"):
@@ -270,6 +278,12 @@ def _advise_model(request: Operation, able: Able, words: str, where: str) -> Ite
             yield Advice("settings.resolution", f"{model} has {what} only with {_spelt(allowed)}")
     if able.last_frame_silent and audible and _count(request, "last_frame"):
         yield Advice("settings.audio", f"{model} has a last frame only without sound")
+
+
+def _is_mostly_foreign(words: str) -> bool:
+    """Tell whether most letters are of a script other than the Latin one: a few accents make no other language."""
+    letters = [letter for letter in words if letter.isalpha()]
+    return 2 * sum(letter > "\u024f" for letter in letters) > len(letters)
 
 
 def _spelt(known: frozenset[Any]) -> str:

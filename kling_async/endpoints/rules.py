@@ -161,6 +161,8 @@ def extra_fields(instance: Any, field: attrs.Attribute[Any], value: object) -> N
     """Fields by name that the class does not set as well."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise InvalidRequest(field.name, value, "must be a mapping from field names to JSON values")
+    if not _is_shallow(value):
+        raise InvalidRequest(field.name, "...", f"is nested more than {_DEEPEST} deep")
     for name in value:
         if name == "external_task_id":
             raise InvalidRequest(f"extra.{name}", value[name], "is a field of its own, which also names the job")
@@ -168,9 +170,37 @@ def extra_fields(instance: Any, field: attrs.Attribute[Any], value: object) -> N
             raise InvalidRequest(f"extra.{name}", value[name], f"the field {name} is set already")
 
 
-def kept(value: Any) -> Any:
+_DEEPEST = 32
+
+
+def _is_shallow(value: object) -> bool:
+    """Tell whether plain data is nested so little that nothing that walks through it can run out of stack."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, Mapping):
+                inner.extend(item.values())
+            elif isinstance(item, Sequence) and not isinstance(item, str | bytes):
+                inner.extend(item)
+        if not inner:
+            return True
+        level = inner
+    return False
+
+
+def plain_mapping(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+    """A mapping from names to JSON values."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise InvalidRequest(field.name, value, "must be a mapping from names to JSON values")
+    if not _is_shallow(value):
+        raise InvalidRequest(field.name, "...", f"is nested more than {_DEEPEST} deep")
+
+
+def kept(value: Mapping[str, object]) -> Mapping[str, object]:
     """Take a copy, so that a change of the caller's mapping does not change a request; rules look at it later."""
-    return dict(value) if isinstance(value, Mapping) else value
+    given: Any = value  # whatever it really is, the rule looks at it next
+    return dict(given) if isinstance(given, Mapping) else given
 
 
 def few(most: int, *, least: int = 1) -> Rule:

@@ -20,7 +20,7 @@ import attrs
 from ..dialects import Host
 from ..errors import InvalidRequest
 from .answers import ImageRecognition, SelectionCleared, SelectionMasks, SelectionPreview, SelectionSession
-from .base import IMAGE, SECONDS, Advice, Call, Endpoint, nested_list
+from .base import IMAGE, SECONDS, Advice, Call, Endpoint, Task, nested_list
 from .clips import ClipImage, advise_settings, as_clip_images
 from .parts import Plain, WatermarkInfo, as_watermark
 from .required import exactly_one, is_given, require
@@ -84,7 +84,7 @@ def _as_pictures(value: Iterable[ClipImage | Plain] | None) -> tuple[ClipImage, 
 
 
 @attrs.frozen(kw_only=True)
-class MultiElements:
+class MultiElements(Task):
     """A video with something added, exchanged or removed.
 
     Attributes:

@@ -14,11 +14,11 @@ import attrs
 
 from ..dialects import Host
 from ..errors import InvalidRequest
-from .base import NOT_SENT, Advice, Endpoint, nested
+from .base import NOT_SENT, Advice, Endpoint, Task, nested
 from .contents import PICTURE, Content, as_contents
 from .operation import path_word
 from .parts import Plain, WatermarkInfo
-from .rules import external_id, extra_fields, kept, optional, web_url
+from .rules import external_id, extra_fields, kept, optional, plain_mapping, web_url
 
 _OPTIONS = ("callback_url", "external_task_id", "watermark", "watermark_info")
 _HOMES: Mapping[str, str] = {
@@ -36,8 +36,8 @@ def _as_options(value: SolutionOptions | Plain | None) -> SolutionOptions | None
 
 
 def _settings(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise InvalidRequest(field.name, value, "must be a mapping from names of settings to JSON values")
+    plain_mapping(_instance, field, value)
+    assert isinstance(value, Mapping)
     for name in _OPTIONS:
         if name in value:
             raise InvalidRequest(f"{field.name}.{name}", value[name], "belongs in options")
@@ -74,7 +74,7 @@ class SolutionOptions:
 
 
 @attrs.frozen(kw_only=True)
-class Solution:
+class Solution(Task):
     """A task of the Solutions API, of any solution.
 
     Attributes:
@@ -90,7 +90,7 @@ class Solution:
     name: str = attrs.field(validator=path_word, metadata=NOT_SENT)
     contents: tuple[Content, ...] | None = attrs.field(default=None, converter=as_contents, metadata=PICTURE)
     settings: Mapping[str, object] | None = attrs.field(
-        default=None, converter=kept, validator=optional(_settings), hash=False
+        default=None, converter=attrs.converters.optional(kept), validator=optional(_settings), hash=False
     )
     options: SolutionOptions | None = attrs.field(default=None, converter=_as_options)
     extra: Mapping[str, object] = attrs.field(factory=dict, converter=kept, validator=_further, hash=False)
@@ -180,4 +180,5 @@ def solution_row(area: str | None, name: str) -> Endpoint:
     if area is not None:
         path_word(None, fields["area"], area)
     path_word(None, fields["name"], name)
-    return _ROWS.get(f"solutions/{area}/{name}") or _row(area, name, "")
+    row = _row(area, name, "")
+    return _ROWS.get(row.name, row)

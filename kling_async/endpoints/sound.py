@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from ..dialects import Host
-from .base import Advice, Endpoint
+from .base import Advice, Endpoint, Task
 from .required import exactly_one, is_given, require
 from .rules import boolean, external_id, extra_fields, kept, number, one_of, optional, text, web_url
 
@@ -21,7 +21,7 @@ _prompt: Any = optional(text(200))
 
 
 @attrs.frozen(kw_only=True)
-class TextToSpeech:
+class TextToSpeech(Task):
     """A text, read by one of the service's voices. Finished in the reply: there is no id to ask about it later.
 
     Attributes:
@@ -43,7 +43,7 @@ class TextToSpeech:
 
 
 @attrs.frozen(kw_only=True)
-class TextToAudio:
+class TextToAudio(Task):
     """A sound from words.
 
     Attributes:
@@ -66,7 +66,7 @@ class TextToAudio:
 
 
 @attrs.frozen(kw_only=True)
-class VideoToAudio:
+class VideoToAudio(Task):
     """Sound for a silent video: the video comes back with it, and the sound alone as well.
 
     Attributes:

@@ -14,7 +14,7 @@ import attrs
 
 from ..dialects import Host
 from ..errors import InvalidRequest
-from .base import IMAGE, MASK, SECONDS, Advice, Endpoint, printed_limits
+from .base import IMAGE, MASK, SECONDS, Advice, Endpoint, Task, printed_limits
 from .matrix import DEFAULT_MODELS, advise_model
 from .parts import (
     CameraControl,
@@ -59,7 +59,7 @@ _prompt: Any = optional(text(_PROMPT))
 
 
 @attrs.frozen(kw_only=True)
-class TextToVideo:
+class TextToVideo(Task):
     """A clip from words.
 
     Attributes:
@@ -106,7 +106,7 @@ class TextToVideo:
 
 
 @attrs.frozen(kw_only=True)
-class ImageToVideo:
+class ImageToVideo(Task):
     """A clip from a first picture, a last one, or both.
 
     Attributes:
@@ -180,7 +180,7 @@ class ImageToVideo:
 
 
 @attrs.frozen(kw_only=True)
-class OmniVideo:
+class OmniVideo(Task):
     """A clip from words, pictures, elements and a video, or an edit of that video.
 
     Attributes:

@@ -97,7 +97,12 @@ class Outcome:
 
 
 def here(
-    *words: str, url: str | None = None, key: str | None = "emulator-key", stdin: bytes | str = "", **env: str
+    *words: str,
+    url: str | None = None,
+    key: str | None = "emulator-key",
+    stdin: bytes | str = "",
+    sweep_s: float = 0.25,
+    **env: str,
 ) -> Outcome:
     """Run the command inside this process, with sweeps that come sooner than a user's."""
     cleared: dict[str, str | None] = dict.fromkeys(
@@ -105,14 +110,17 @@ def here(
     )
     given = {"KLING_BASE_URL": url, "KLING_API_KEY": key, "COLUMNS": "80", "TERM": "xterm"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connect, "Policy", functools.partial(Policy, sweep_s=0.25))
+        patch.setattr(connect, "Policy", functools.partial(Policy, sweep_s=sweep_s))
         result = CliRunner().invoke(app, words, input=stdin, env={**cleared, **given, **env}, catch_exceptions=False)
     return Outcome(result.exit_code, result.stdout, result.stderr)
 
 
+_dusk = functools.cache(dusk)  # drawing it takes a third of a second
+
+
 def picture(folder: Path, name: str = "picture.png") -> Path:
     path = folder / name
-    path.write_bytes(dusk())
+    path.write_bytes(_dusk())
     return path
 
 

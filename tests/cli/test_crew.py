@@ -9,11 +9,23 @@ from typing import Any, cast
 import attrs
 import pytest
 
-from kling_async import Asset, Job, KlingSession, Result, SchedulerCrashed, SessionClosed, Status, TextToVideo
+from kling_async import (
+    Asset,
+    IdentifyFace,
+    Job,
+    KlingSession,
+    Result,
+    SchedulerCrashed,
+    SessionClosed,
+    Status,
+    TextToVideo,
+)
 from kling_async.cli.crew import Crew, Done
 from kling_async.cli.exits import Exit, Fail
 from kling_async.cli.inputs import Entry
 from kling_async.cli.interrupt import Interrupt
+from kling_async.cli.report import tell_open
+from kling_async.cli.talk import Talk
 from kling_async.endpoints import find_endpoint
 from kling_async.models import Succeeded
 
@@ -28,6 +40,18 @@ class Fake:
     is_closed: bool = False
     names: list[str | None] = attrs.field(factory=list)
     submitted: int = 0
+    asking: int = 0
+    most_asking: int = 0
+
+    async def call(self, request: object) -> object:
+        if self.submitted >= self.crash_at:
+            raise SchedulerCrashed("a bug", paid="maybe")
+        self.submitted += 1
+        self.asking += 1
+        self.most_asking = max(self.asking, self.most_asking)
+        await asyncio.sleep(0)
+        self.asking -= 1
+        return request
 
     async def submit(self, request: object, *, job_id: str | None = None) -> Job:
         self.submitted += 1
@@ -118,3 +142,30 @@ def test_a_line_that_went_bad_stops_the_rest() -> None:
     crew, _ = work(Fake(), spoilt(), 5)
     assert str(crew.trouble) == "line 3 is gone"
     assert (crew.tally.fine, crew.tally.unsent) == (2, 3)
+
+
+def calls(number: int) -> list[Entry]:
+    return [Entry(label="", line=line, request=IdentifyFace(video_id="1")) for line in range(number)]
+
+
+def test_few_calls_are_under_way_at_once() -> None:
+    session = Fake()
+    crew, ends = work(session, iter(calls(50)), 50)
+    assert session.most_asking == 4
+    assert crew.tally.fine == crew.tally.answered == len(ends) == 50
+    assert crew.tally.asking == 0
+
+
+def test_calls_after_a_stop_are_not_sent() -> None:
+    session = Fake()
+    crew = Crew(cast(KlingSession, session), Interrupt(), total=20, out=None, on_done=lambda _done: crew.stop())
+    asyncio.run(crew.work(calls(20)))
+    assert crew.tally.fine == session.submitted < 20
+    assert crew.tally.unsent == 20 - session.submitted
+
+
+def test_a_call_that_may_have_cost_something_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    crew, _ = work(Fake(crash_at=0), iter(calls(1)), 1)
+    assert len(crew.tally.open) == 1
+    tell_open(Talk(), crew)
+    assert "identify-face, which is answered at once; the answer is lost, perhaps paid" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli_tools import box, here, is_clip, picture
 
-from kling_async.cli.inputs import request_of
+from kling_async.cli.fields import request_of
 from kling_async.emulator import Fault
 
 
@@ -111,7 +111,7 @@ def test_an_endpoint_can_be_named(tmp_path: Path) -> None:
         (["a", "--endpoint", "text2vide"], "did you mean 'text2video'?"),
         (["a", "--duration", "ninety"], "duration='ninety'"),
         (["a", "--image", "nowhere.png"], "there is no file nowhere.png"),
-        ([], "prompt=None: is required"),
+        ([], "prompt: is required"),
         (["a", "--base-url", "ftp://x"], "base_url"),
         (["a", "--base-url", "http://example.com"], "not https"),
         (["a", "--base-url", "official:example.com"], "neither an https URL nor one of"),
@@ -199,7 +199,7 @@ def test_a_clip_that_cannot_be_saved_is_told_with_its_url(tmp_path: Path) -> Non
         done = here("generate", "a", "--out", str(tmp_path), url=emulator.url)
         assert done.code == 1
         assert "Error, paid" in done.err
-        assert f"The clip itself was made: {emulator.url}/_emulator/assets/" in done.err
+        assert f"It was made all the same: {emulator.url}/_emulator/assets/" in done.err
     assert list(tmp_path.iterdir()) == []
 
 

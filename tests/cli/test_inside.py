@@ -127,6 +127,14 @@ def test_demo_that_is_interrupted(tmp_path: Path) -> None:
     assert done.out == ""
 
 
+def test_demo_tells_jobs_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kling_async.cli.demo.Emulator", lambda **more: Emulator(**(more | {"failure_rate": 1.0})))
+    done = here("demo", "--jobs", "2", "--speed", "100", "--out", str(tmp_path), key=None)
+    assert done.code == 1
+    assert "2 jobs in" in done.err
+    assert "2 failed" in done.err
+
+
 def _seen(emulator: Emulator, seen: list[Emulator]) -> Emulator:
     seen.append(emulator)
     return emulator

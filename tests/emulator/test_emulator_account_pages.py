@@ -164,7 +164,7 @@ def test_deductions_in_money() -> None:
             "resolution": "1080p",
             "duration": older["duration"],
             "refer_video_input": False,
-            "video_sound": True,
+            "video_sound": "native",
             "voice_control": False,
             "deduction_time": EPOCH_MS + 10_000,
             "cash_type": "balance",
@@ -175,7 +175,7 @@ def test_deductions_in_money() -> None:
             "currency": "CNY",
         }
         assert (newer["task_id"], newer["balance_before_deduction"]) == (second, "98.6")
-        assert (newer["video_sound"], newer["resolution"]) == (True, "720p")
+        assert (newer["video_sound"], newer["resolution"]) == ("native", "720p")
         assert (await kling.post(PACKAGE, ALL)).data["result"] == {"detail": [], "count": 0}
 
     play(story, dialect="official", charge="cash", currency="CNY", balance=100.0)

@@ -315,7 +315,12 @@ def test_shots_may_come_as_several_videos() -> None:
 
     async def story(kling: Caller) -> None:
         shots = [{"index": 1, "prompt": "a", "duration": "2"}, {"index": 2, "prompt": "b", "duration": "3"}]
-        body: dict[str, Any] = {"multi_shot": True, "shot_type": "customize", "multi_prompt": shots, "model_name": "kling-v3"}
+        body: dict[str, Any] = {
+            "multi_shot": True,
+            "shot_type": "customize",
+            "multi_prompt": shots,
+            "model_name": "kling-v3",
+        }
         for per_shot, lengths in ((False, [5.0]), (True, [2.0, 3.0])):
             kling.emulator.video_per_shot = per_shot
             before = kling.emulator.spent

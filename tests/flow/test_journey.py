@@ -450,7 +450,7 @@ async def test_map_hands_on_what_its_source_raises_and_leaves_the_jobs_alone() -
         await asyncio.sleep(2000)
         assert kling.stats.jobs == {Status.SUCCEEDED: 1}
         with pytest.raises(ConfigError, match="not a request"):
-            [job async for job in kling.map(["a prompt"])]
+            [job async for job in kling.map(["a prompt"])]  # type: ignore[list-item]
         async for _ in kling.map(clip(f"scene {index}") for index in range(5)):
             break
         await asyncio.sleep(2000)

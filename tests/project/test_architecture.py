@@ -73,6 +73,8 @@ ALLOWED: dict[str, str] = {
     # movers
     "retry": "",
     "transport": "_version auth dialects endpoints errors sweep wire",
+    "journal": "errors models",
+    "journal_sqlite": "errors journal models",
     "download": "dialects errors models",
     # loop
     "job": "endpoints errors lifecycle models sweep",
@@ -120,6 +122,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "opentelemetry": (),
     "orjson": (),
     "rich": ("cli.*",),
+    "sqlite3": ("journal_sqlite",),
     "typer": ("cli.*",),
     "uvloop": (),
 }
@@ -143,6 +146,8 @@ LONG: dict[str, str] = {
     "poller": "one sweep from its plan to its rows; what was learned stands beside it",
     "endpoints.contents": "one class for each kind of content, all in the same few lines",
     "endpoints.images": "six requests, much of it docstrings",
+    "journal": "the protocol and its smallest keeper in one place, half of it docstrings",
+    "journal_sqlite": "the file and the thread that writes it; a third file would show what only these two share",
     "sweep": "the whole planner in one file, so that another can take its place",
     "scheduler": "the one owner of a job's state; what could leave it has left (poller, submitter, searcher)",
     "emulator.virtual": "a whole event loop; its parts know each other's insides",

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from unit_tools import GATEWAY
 from yarl import URL
 
-from kling_async import ConfigError, Host, TaskStatus, new_api, official
+from kling_async import ConfigError, Host, ImageToVideo, Operation, TaskStatus, TextToVideo, new_api, official
 from kling_async.dialects import PRESETS, STATUS_WORDS, find_host, is_loopback, status_of
+from kling_async.endpoints import body_of
 
 # Source: service reference, "Status map".
 WORDS = {
@@ -187,3 +188,102 @@ def test_a_family_can_be_named_before_the_url() -> None:
     for wrong in ("official:", "new-api:ftp://gateway.example", "other:https://gateway.example"):
         with pytest.raises(ConfigError):
             find_host(wrong)
+
+
+# --- every family ----------------------------------------------------------------------------------------------------
+
+LEGACY, NEW, SOLUTION = "/v1/videos/text2video", "/text-to-video/kling-3.0-turbo", "/solutions/e-commerce/goods_studio"
+CLOUDSWAY = "https://genaiapi.cloudsway.net/v1/ai/abc/kling"
+# Sources: service reference, "Hosts" and "Query, Gateways"; kapon, hingnet and crazyrouter: their own "Task Query" and
+# "Query"; aimanyi: the legacy page and "kling-3.0-turbo"; cloudsway: "MaaS_KL" and "MaaS_KL_3.0_turbo".
+ROOTS = {
+    "global": ("https://api-singapore.klingai.com/v1/videos", "https://api-singapore.klingai.com"),
+    "china": ("https://api-beijing.klingai.com/v1/videos", "https://api-beijing.klingai.com"),
+    "cometapi": ("https://api.cometapi.com/kling/v1/videos", "https://api.cometapi.com/kling"),
+    "kapon": ("https://models.kapon.cloud/kling/v1/videos", "https://models.kapon.cloud/kling"),
+    "hingnet": ("https://models.hingnet.com.cn/kling/v1/videos", "https://models.hingnet.com.cn/kling"),
+    "crazyrouter": ("https://crazyrouter.com/kling/v1/videos", "https://crazyrouter.com/kling"),
+    "new-api:https://gw.example": ("https://gw.example/kling/v1/videos", "https://gw.example/kling"),
+    "aimanyi:https://gw.example": ("https://gw.example/kling/v1/videos", "https://gw.example/kling"),
+    "gateway:https://gw.example": ("https://gw.example/kling/v1/videos", "https://gw.example/kling"),
+    "official:https://gw.example": ("https://gw.example/v1/videos", "https://gw.example"),
+    "https://gw.example/deep/kling": ("https://gw.example/deep/kling/v1/videos", "https://gw.example/deep/kling"),
+    f"cloudsway:{CLOUDSWAY}": (f"{CLOUDSWAY}/videos", f"{CLOUDSWAY}/videos"),
+    "https://api.klingai.com": ("https://api.klingai.com/v1/videos", "https://api.klingai.com"),
+}
+
+
+@pytest.mark.parametrize(("name", "legacy", "new"), [(name, *roots) for name, roots in ROOTS.items()])
+def test_every_family_has_both_standards_where_its_own_pages_have_them(name: str, legacy: str, new: str) -> None:
+    """A path of either standard, and one below it, becomes the URL that the host's pages print."""
+    host = find_host(name)
+    assert str(host.path(LEGACY)) == f"{legacy}/text2video"
+    assert str(host.path(f"{LEGACY}/a%2Fb?pageNum=1")) == f"{legacy}/text2video/a%2Fb?pageNum=1"
+    assert str(host.path(NEW)) == f"{new}/text-to-video/kling-3.0-turbo"
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_is_known_by_its_address_and_no_other_path_of_it(name: str) -> None:
+    host = PRESETS[name]
+    assert find_host(host.name) == find_host(f"{host.url}/") == find_host(f"{host.name}/v1") == host
+    other = find_host(f"{host.url.origin()}/other")
+    assert (other.family, other.name) == ("gateway", f"{host.url.origin()}/other")
+
+
+# Source: service reference, "Account and billing", "Solutions API", "Query, Gateways".
+LACKS = {
+    "global": set(),
+    "china": set(),
+    "official:https://gw.example": set(),
+    "cometapi": {"solutions", "account"},
+    "kapon": {"solutions", "account", "batch"},
+    "hingnet": {"solutions", "account", "batch"},
+    "crazyrouter": {"solutions", "account", "batch", "list", "external"},
+    "new-api:https://gw.example": {"solutions", "account", "batch", "list", "external", "new"},
+    "aimanyi:https://gw.example": {"solutions", "account", "batch"},
+    f"cloudsway:{CLOUDSWAY}": {"solutions", "account", "batch"},
+    "https://gw.example": {"solutions", "account"},
+    "https://api.klingai.com": {"solutions", "account", "batch", "new"},
+}
+
+
+@pytest.mark.parametrize("name", LACKS)
+def test_a_host_lacks_what_its_pages_say_and_the_rest_is_found_out(name: str) -> None:
+    host = find_host(name)
+    assert set(host.lacks) == LACKS[name]
+    assert (host.retention_s == 30 * 86_400) == (host.family == "official")
+    assert host.new_single == ("tasks" if host.family == "official" else "path")
+    documented = name.startswith(("aimanyi", "cloudsway")) or host.family == "official"
+    assert set(host.undocumented) == (set() if documented else {"new"})
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("new-api", "new-api:https://"),
+        ("aimanyi", "aimanyi:https://"),
+        ("cloudsway", "cloudsway:https://genaiapi.cloudsway.net/v1/ai/<endpointPath>/kling"),
+        ("official", "official:https://"),
+    ],
+)
+def test_a_family_without_an_address_of_its_own_says_how_to_write_one(name: str, written: str) -> None:
+    """Its name alone is not enough, and the error holds what to write instead; written so, it is taken."""
+    with pytest.raises(ConfigError, match="needs an address") as caught:
+        find_host(name)
+    assert written in str(caught.value)
+    shown = str(caught.value).partition("write ")[2].strip("'")
+    assert find_host(shown.replace("<endpointPath>", "abc")).family == name
+
+
+def test_lengths_are_of_the_type_that_the_host_wants() -> None:
+    """Aimanyi's pages type `duration` as a number; the service, and whoever says nothing of it, wants a text."""
+    clips = (TextToVideo(prompt="a", duration="5"), TextToVideo(prompt="a", duration=5))
+    frames = ImageToVideo(image="https://pictures.example/a.png", prompt="a", duration="10")
+    new = Operation(operation="text-to-video", model="kling-3.0-turbo", prompt="a", settings={"duration": 5})
+    for name in ROOTS:
+        host = find_host(name)
+        number = name.startswith("aimanyi")
+        for clip in clips:
+            assert body_of(clip, host)["duration"] == (5 if number else "5"), name
+        assert body_of(frames, host)["duration"] == (10 if number else "10"), name
+        assert body_of(new, host)["settings"] == {"duration": 5}, "the new standard has numbers everywhere"

@@ -60,7 +60,7 @@ FINE = [
     t2v("kling-v3", mode="4k", duration=3, cfg_scale=1, sound="on", **SHOTS),
     i2v("kling-v3", duration="15", image_tail=URL),
     omni(),
-    omni("kling-video-o1", duration="10", mode="4k"),
+    omni("kling-video-o1", duration="10", mode="pro"),
     omni("kling-video-o1", duration="3", image_list=[{"image_url": URL}]),
     omni("kling-video-o1", duration="3", element_list=[{"element_id": 1}]),
     omni("kling-video-o1", duration="7", video_list=[{"video_url": URL}]),

@@ -672,7 +672,7 @@ ADVISED: list[tuple[Any, list[tuple[str, str]]]] = [
     (make(OmniImage, aspect_ratio="3:2", resolution="2k"), []),
     (make(OmniImage, aspect_ratio="5:4"), [("aspect_ratio", "is not one of")]),
     (make(OmniImage, aspect_ratio="auto", image_list=[{"image": URL}]), []),
-    (make(OmniImage, aspect_ratio="auto"), [("aspect_ratio", "auto is known only with pictures")]),
+    (make(OmniImage, aspect_ratio="auto"), []),
     (make(OmniImage, resolution="4k"), [("resolution", "kling-image-o1 makes 1k or 2k, not 4k")]),
     (make(OmniImage, resolution="4k", model_name="kling-v3-omni"), []),
     (make(OmniImage, model_name="kling-v3"), [("model_name", "kling-v3 is not known on omni-image")]),

@@ -4,7 +4,7 @@ import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -321,8 +321,12 @@ REFUSED: list[tuple[Any, str, str]] = [
     (lambda: text(options={"watermark_info": {}}), "options.watermark_info.enabled", "is required"),
     (lambda: Solution(name="n"), "contents", "is required"),
     (lambda: Solution(name="n", contents=[]), "contents", "is required"),
-    (lambda: Solution(name="n", contents=[{"type": "x"}], settings=5), "settings", "must be a mapping"),
-    (lambda: Solution(name="n", contents=[{"type": "x"}], settings={5: 5}), "settings", "must be a mapping"),
+    (lambda: Solution(name="n", contents=[{"type": "x"}], settings=cast("Any", 5)), "settings", "must be a mapping"),
+    (
+        lambda: Solution(name="n", contents=[{"type": "x"}], settings=cast("Any", {5: 5})),
+        "settings",
+        "must be a mapping",
+    ),
     (
         lambda: Solution(name="n", contents=[{"type": "x"}], settings={"callback_url": CLIP}),
         "settings.callback_url",
@@ -334,7 +338,7 @@ REFUSED: list[tuple[Any, str, str]] = [
         "belongs in options",
     ),
     (lambda: Solution(name="n", contents=[{"type": "x"}], extra={"options": {}}), "extra.options", "field of its own"),
-    (lambda: Solution(name="n", contents=[{"type": "x"}], extra=5), "extra", "must be a mapping"),
+    (lambda: Solution(name="n", contents=[{"type": "x"}], extra=cast("Any", 5)), "extra", "must be a mapping"),
     (lambda: SolutionOptions(extra={"watermark_info": {}}), "extra.watermark_info", "is called watermark here"),
     (lambda: SolutionOptions(extra={"callback_url": CLIP}), "extra.callback_url", "field of its own"),
     (lambda: SolutionOptions(watermark={"enabled": 1}), "watermark.enabled", "True or False"),
@@ -610,7 +614,12 @@ ADVICE: list[tuple[Operation, list[tuple[str, str]]]] = [
     (image(FIRST, MIDDLE), [("contents", "may ignore middle_frame")]),
     (image(FIRST, *elements(4)), [("contents", "at most 3 of element, not 4")]),
     (image(FIRST, *[MIDDLE] * 8, LAST, model="kling-4.0"), []),
-    (image(FIRST, *[MIDDLE] * 9, LAST, model="kling-4.0"), [("contents", "at most 10 of first_frame")]),
+    (
+        image(FIRST, *[MIDDLE] * 9, LAST, model="kling-4.0"),
+        [("contents", "at most 10 of first_frame"), ("contents", "at most 8 of middle_frame, not 9")],
+    ),
+    (image(LAST, model="kling-4.0"), []),
+    (image(LAST, model="kling-9"), []),
     # omni
     (omni(), [("settings.aspect_ratio", "needed without a first frame and without a video")]),
     (omni(FIRST), []),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kling_async import Policy
 from kling_async.sweep import (
+    Ability,
     Batch,
     Endings,
     Form,
@@ -580,3 +581,50 @@ def test_queries_are_values() -> None:
     assert len({one, Single(T2V, "a"), Single(T2V, "a", external=True)}) == 2
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         one.id = "b"
+
+
+# --- what is documented ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_documented_is_used_at_once_and_what_is_ruled_out_is_never_tried() -> None:
+    """A prior says so per endpoint and form, before the first answer; "never" does not end after a day."""
+    reach = Reach(
+        lambda endpoint, form: {
+            (T2V, Form.BATCH): Ability(works=True),
+            (T2V, Form.LIST): Ability(works=False, since=math.inf, finds_external=False),
+            (I2V, Form.BATCH): Ability(works=False, since=math.inf),
+            (I2V, Form.LIST): Ability(works=False, since=math.inf),
+        }.get((endpoint, form), Ability())
+    )
+    for now in (0.0, DAY_S, 1000 * DAY_S):
+        rows = watches(25, at=now) + watches(3, I2V, at=now)
+        queries = plan(rows, reach, USUAL, now, 10_000)
+        assert Counter(type(query) for query in queries) == {Batch: 2, Single: 3}
+        assert reach.usable(T2V, Form.LIST, now) is False
+        assert reach.can_find_external(T2V) is False
+
+
+def test_every_endpoint_has_a_prior_of_its_own() -> None:
+    """What is learned of one says nothing of another, and the prior is asked once for each."""
+    asked: list[tuple[str, Form]] = []
+
+    def prior(endpoint: str, form: Form) -> Ability:
+        asked.append((endpoint, form))
+        return Ability()
+
+    reach = Reach(prior)
+    for _ in range(3):
+        reach.refused(T2V, Form.BATCH, 5.0)
+        assert reach.usable(I2V, Form.BATCH, 5.0) is None
+        assert reach.usable(T2V, Form.BATCH, 5.0) is False
+    assert asked == [(T2V, Form.BATCH), (I2V, Form.BATCH)]
+
+
+def test_what_was_learned_to_be_missing_is_tried_again_after_a_day_without_the_prior() -> None:
+    """Hosts change: the ability is open again, and that it once found by external id is kept."""
+    reach = Reach(lambda _endpoint, _form: Ability(works=True))
+    reach.found_external(T2V, Form.BATCH, found=True)
+    reach.refused(T2V, Form.BATCH, 10.0)
+    assert reach.usable(T2V, Form.BATCH, 9.0 + DAY_S) is False
+    assert reach.usable(T2V, Form.BATCH, 10.0 + DAY_S) is None
+    assert reach.can_find_external(T2V) is True

@@ -117,7 +117,9 @@ def test_case_1_the_body_is_read_before_the_status_is_judged() -> None:
     for word in fine:
         assert open_envelope({"code": word, "data": []}) == Envelope((), many=True)
     with pytest.raises(errors.ServerFault):
-        open_envelope({"code": 0, "message": "SUCCEED", "data": {"task_id": "t"}}, 500)
+        open_envelope({"code": 0, "message": "SUCCEED", "data": {}}, 500)
+    # It was made, and is paid for, whatever the status around it says.
+    assert open_envelope({"code": 0, "message": "SUCCEED", "data": {"task_id": "t"}}, 500).rows == ({"task_id": "t"},)
     with pytest.raises(errors.RequestRejected):
         open_envelope({"task_id": "t", "status": "queued"}, 404)
 
