@@ -115,7 +115,8 @@ class Webhook:
         is_checked, secret = secret is not None, None  # the frame of an error raised below must not show it
         if is_checked:
             _check(self._secrets)
-        if not isinstance(tolerance_s, int | float) or not 0 < tolerance_s < math.inf:
+        given: Any = tolerance_s
+        if not isinstance(given, int | float) or not 0 < given < math.inf:
             raise ConfigError(f"tolerance_s={tolerance_s!r} must be a number of seconds above 0")
 
     def __repr__(self) -> str:
