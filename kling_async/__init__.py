@@ -11,8 +11,9 @@ download                 scheduler  lifecycle  wire
 ```
 
 Words: errors, models. Registry and wire: endpoints, dialects, prices, wire, calls, auth. Deciders, pure: lifecycle,
-sweep, slots. Movers: retry, transport, download. Loop: job, poller, submitter, searcher, scheduler. Front: runtime,
-selection, questions, session. Doors: webhook, cli, emulator. Read lifecycle, sweep and scheduler first.
+sweep, slots. Movers: retry, transport, journal, journal_sqlite, download. Loop: job, recorder, poller, submitter,
+searcher, scheduler. Front: runtime, selection, questions, session. Doors: webhook, cli, emulator. Read lifecycle, sweep
+and scheduler first.
 """
 
 from ._version import __version__
@@ -150,6 +151,7 @@ from .errors import (
     TransportError,
 )
 from .job import Job
+from .journal import Journal, MemoryJournal, MemoryStore
 from .models import Asset, Billing, Observation, Policy, Result, Stats, Status, TaskStatus
 from .prices import Estimate, estimate
 from .selection import Selection
@@ -224,6 +226,7 @@ __all__ = [
     "Job",
     "JobAbandoned",
     "JobError",
+    "Journal",
     "JournalCorrupt",
     "JournalError",
     "JournalLocked",
@@ -233,6 +236,8 @@ __all__ = [
     "LeaseLost",
     "LipSync",
     "LipSyncInput",
+    "MemoryJournal",
+    "MemoryStore",
     "MiddleFrame",
     "MotionControl",
     "MotionImage",

@@ -42,6 +42,7 @@ class Job:
     __slots__ = (
         "__weakref__",
         "_abandon",
+        "_accepted",
         "_callbacks",
         "_error",
         "_news",
@@ -76,6 +77,7 @@ class Job:
         self.created_at: datetime = created_at
         self.status: Status = status
         self.task_id: str | None = task_id
+        self._accepted = task_id is not None
         self._row = endpoint
         self._abandon = abandon
         self._outcome: Outcome | None = None
@@ -132,7 +134,7 @@ class Job:
         Raises:
             KlingError: no task was made, or it could not be found out whether one was.
         """
-        while self.task_id is None and not self.done():
+        while not self._accepted and not self.done():
             self._task_waiters = self._task_waiters if self._task_waiters is not None else {}
             await _Waiting(self._task_waiters)
         if self.task_id is None:
@@ -182,6 +184,7 @@ class Job:
     def take_task(self, task_id: str) -> None:
         """Keep the task's id, and wake whoever waits for it."""
         self.task_id = task_id
+        self._accepted = True
         _wake(self._task_waiters)
 
     def settle(self, outcome: Outcome) -> None:
@@ -257,6 +260,7 @@ class Track:
         accepted_at: loop time at which its task was accepted, seconds.
         refused: how often it was refused for lack of slots with nothing of ours running.
         refused_at: loop time of the first of these, seconds.
+        is_over: it was settled, or lost; its handle may learn that a moment later, when it is recorded.
         empty_answers: how often it was seen succeeded without a file.
         misses: single queries in a row that did not find its task.
         first_miss_at: loop time of the first of them, seconds.
@@ -274,6 +278,7 @@ class Track:
     accepted_at: float = 0.0
     refused: int = 0
     refused_at: float = 0.0
+    is_over: bool = False
     empty_answers: int = 0
     misses: int = 0
     first_miss_at: float = 0.0
@@ -298,4 +303,8 @@ class Owner(Protocol):
 
     def settle(self, track: Track, outcome: Outcome) -> None:
         """End a job."""
+        ...
+
+    def lose(self, track: Track) -> None:
+        """Leave a job to another process, which holds it now."""
         ...

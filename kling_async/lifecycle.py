@@ -19,6 +19,7 @@ import attrs
 from .errors import (
     BadEnvelope,
     ConnectFailed,
+    JournalError,
     KlingError,
     NoOutputs,
     Paid,
@@ -141,7 +142,7 @@ def judge_submission(answer: Observation | KlingError) -> Verdict:
     """
     if isinstance(answer, Observation):
         return Accepted(answer)
-    if isinstance(answer, ConnectFailed):
+    if isinstance(answer, ConnectFailed | JournalError):
         return NotSent(answer)
     if isinstance(answer, Throttled | SlotsFull):
         return Later(answer)

@@ -221,6 +221,7 @@ class Policy:
         slots_wait_s: seconds of refusals for lack of slots, with nothing of ours running, after which jobs are
             rejected, unpaid.
         grace_s: seconds that submissions in flight get when the session closes.
+        lease_s: seconds for which a session's jobs in a shared journal stay its own without renewal.
         sweep_s: shortest interval between two sweeps over what is pending, seconds; the first ones after a pause come
             faster.
         late_s: longest interval, while tasks are young, seconds.
@@ -238,6 +239,7 @@ class Policy:
     unreachable_s: float = attrs.field(default=300.0, validator=_above_zero)
     slots_wait_s: float = attrs.field(default=3600.0, validator=_above_zero)
     grace_s: float = attrs.field(default=10.0, validator=_from(0))
+    lease_s: float = attrs.field(default=420.0, validator=_above_zero)
     sweep_s: float = attrs.field(default=5.0, validator=_above_zero)
     late_s: float = attrs.field(default=15.0, validator=_above_zero)
     ceiling_s: float = attrs.field(default=60.0, validator=_above_zero)

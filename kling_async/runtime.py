@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from .download import Downloader
-from .errors import ConfigError, SchedulerCrashed, SessionClosed
+from .errors import ConfigError, JournalError, SchedulerCrashed, SessionClosed
+from .journal import Journal
 from .models import Policy
+from .recorder import Record
 from .scheduler import Scheduler
 from .transport import Transport
 
@@ -30,7 +33,12 @@ class Runtime:
         policy: Policy,
         rng: random.Random,
         max_running: int | None,
+        journal: Journal | None,
+        wall: Callable[[], float],
     ) -> None:
+        self._journal = journal
+        self._wall = wall
+        self.record: Record | None = None
         self._transport = transport
         self._downloader = downloader
         self._policy = policy
@@ -80,7 +88,21 @@ class Runtime:
         if self._loop is not None or self._closed:
             raise SessionClosed("a session is entered once; make a new one", resumable=False)
         self._loop = asyncio.get_running_loop()
-        await self._transport.open()
+        if self._journal is not None:
+            await self._journal.open()
+            self._stack.push_async_callback(self._close_journal)
+            self.record = Record(
+                journal=self._journal,
+                host=self._transport.host.name,
+                lease_s=self._policy.lease_s,
+                clock=self._loop.time,
+                wall=self._wall,
+            )
+        try:
+            await self._transport.open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
         self._stack.push_async_callback(self._transport.close)
         self._stack.push_async_callback(self._downloader.close)
         self._scheduler = Scheduler(
@@ -89,6 +111,7 @@ class Runtime:
             clock=self._loop.time,
             rng=self._rng,
             max_running=self._max_running,
+            record=self.record,
         )
         name = f"kling_async {self._transport.host.name}"
         self._root = self._loop.create_task(self._run(self._scheduler), name=name)
@@ -106,6 +129,16 @@ class Runtime:
             await asyncio.wait({self._root})
             self._scheduler.release_all(closed_early())
             await self._stack.aclose()
+
+    async def _close_journal(self) -> None:
+        """Let go of what is open, so that another run can take it over at once; write what was put, and close."""
+        assert self._journal is not None
+        try:
+            await self._journal.release()
+        except JournalError as error:
+            _log.warning("the journal's jobs stay held until their lease is over: %s", error)
+        finally:
+            await self._journal.close()
 
     async def _run(self, scheduler: Scheduler) -> None:
         """Run the loop; whatever ends it early reaches every waiter instead of leaving them to hang."""

@@ -20,11 +20,22 @@ from typing import Any
 
 import attrs
 
-from .errors import BadEnvelope, DeadlineExceeded, JobAbandoned, KlingError, SubmissionUnknown, TaskVanished
+from .errors import (
+    BadEnvelope,
+    ConnectionLost,
+    DeadlineExceeded,
+    JobAbandoned,
+    JournalError,
+    KlingError,
+    SubmissionUnknown,
+    TaskVanished,
+)
 from .job import Job, Track
+from .journal import Entry
 from .lifecycle import Unsure, is_gone, is_new, is_stale, may_follow, outcome_of, paid_so_far, status_of_news
 from .models import Failed, Observation, Outcome, Policy, Status, Succeeded, TaskStatus
 from .poller import Poller
+from .recorder import NoRecord, Record, Recorder, outcome_from
 from .searcher import Searcher
 from .submitter import Submitter
 from .sweep import Form, Watch
@@ -33,6 +44,7 @@ from .wire import JsonObject, decode_task, ids_of
 
 _log = logging.getLogger(__name__)
 
+_LOOK_S = 2.0  # between two looks at what other processes hold
 _NO_MORE_ANSWERS = 1 << 30
 _TOLD = 10  # tasks named in the line that tells what is left when a session closes
 
@@ -48,13 +60,21 @@ class Scheduler:
         clock: Callable[[], float],
         rng: random.Random,
         max_running: int | None = None,
+        record: Record | None = None,
     ) -> None:
+        self._record = record
+        self._recorder: Recorder = record or NoRecord()
         self._policy = policy
         self._clock = clock
         self._retention_s = transport.host.retention_s
         self.poller: Poller = Poller(transport=transport, policy=policy, rng=rng, clock=clock, listener=self)
         self.searcher: Searcher = Searcher(
-            policy=policy, clock=clock, poller=self.poller, owner=self, send_again=self._send_again
+            policy=policy,
+            clock=clock,
+            poller=self.poller,
+            owner=self,
+            send_again=self._send_again,
+            learn=self._recorder.learn,
         )
         self.submitter: Submitter = Submitter(
             transport=transport,
@@ -64,6 +84,7 @@ class Scheduler:
             owner=self,
             unsure=self._take_unsure,
             look_again=self._look_again,
+            recorder=self._recorder,
             max_running=max_running,
         )
         self.counts: Counter[Status] = Counter()
@@ -77,6 +98,7 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._closing = False
         self._sweeping = False
+        self._keeping = False
         self._sending: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -113,6 +135,45 @@ class Scheduler:
             track.gate, track.slots, track.holds_slot, ghost.holds_slot = ghost.gate, ghost.slots, True, False
         self._take(track, timeout_s)
         self._watch_task(track, task_id)
+
+    def resume(self, job: Job, entry: Entry) -> None:
+        """Take a job of an earlier run, where its journal entry says it stood."""
+        track = Track(
+            job=job,
+            order=next(self._orders),
+            gate=(job.row.pack, "" if job.request is None else job.row.model_of(job.request)),
+            slots=0 if job.request is None else job.row.slots(job.request),
+            callback_url=entry.callback_url,
+        )
+        assert self._record is not None
+        timeout_s = None
+        if entry.timeout_s is not None:
+            timeout_s = max(0.0, entry.created_at + entry.timeout_s - self._record.wall())
+        self._take(track, timeout_s)
+        if job.status is Status.QUEUED:
+            self.submitter.queue(track)
+        elif job.status is Status.UNSURE:
+            self.submitter.adopt_slot(track)
+            since = "before the process ended" if entry.sent_at is None else "in an earlier run"
+            self.searcher.begin(track, Unsure(ConnectionLost(f"sent {since}, and its answer was not recorded")))
+            self._backdate(track, entry)
+            self._limit_time(track)
+        else:
+            assert job.task_id is not None
+            self.submitter.adopt_slot(track)
+            self._watch_task(track, job.task_id)
+            if entry.attempt:  # its external id is ours: others that are not sure can be proved by it
+                self.searcher.offer_proof(track, job.task_id)
+        self._wake.set()
+
+    def _backdate(self, track: Track, entry: Entry) -> None:
+        """Let the settle window begin when the request was sent, unless the clock was set back since."""
+        assert self._record is not None
+        assert track.search is not None
+        age_s = self._record.wall() - entry.sent_at if entry.sent_at is not None else -1.0
+        if age_s > 0:
+            # No further back: what the host can do may have to be found out anew, and that takes its time.
+            track.search.since -= min(age_s, self._policy.settle_s)
 
     def _take(self, track: Track, timeout_s: float | None) -> None:
         if track.job.id in self._open:
@@ -178,6 +239,7 @@ class Scheduler:
                 self._expire(now)
                 self.submitter.dispatch(now, lambda send: self._spawn(group, send, self._sending))
                 self._start_sweep(now, group)
+                self._start_record(now, group)
                 await self._rest(now)
             # Questions can be asked again, so they end at once; a submission cut off would leave its job unsure.
             for task in self._asking:
@@ -186,6 +248,12 @@ class Scheduler:
                 await asyncio.wait(self._sending, timeout=self._policy.grace_s)
             for task in self._sending:
                 task.cancel()
+
+    def _start_record(self, now: float, group: asyncio.TaskGroup) -> None:
+        moment = self._recorder.next_moment()
+        if self._record is not None and not self._keeping and moment is not None and moment <= now:
+            self._keeping = True
+            self._spawn(group, self._keep_record(self._record), self._asking)
 
     async def _rest(self, now: float) -> None:
         """Sleep until the next moment that is known, or until something happens."""
@@ -211,6 +279,8 @@ class Scheduler:
         submit_at = self.submitter.next_moment(now)
         moments += [] if submit_at is None else [submit_at]
         moments += [self._deadlines[0][0]] if self._deadlines else []
+        record_at = None if self._keeping else self._recorder.next_moment()
+        moments += [] if record_at is None else [record_at]
         return min(moments, default=None)
 
     def _spawn(
@@ -369,7 +439,8 @@ class Scheduler:
             return
         self.set_status(track, Status.ACCEPTED)
         self._watch_task(track, task_id)
-        job.take_task(task_id)
+        job.task_id = task_id
+        self._recorder.note(job, Status.ACCEPTED, lambda _error: job.take_task(task_id), task_id=task_id)
         _log.info("job %s has task %s", job.id, task_id)
         self.searcher.offer_proof(track, task_id)
         self._take_news(track, news)
@@ -429,6 +500,8 @@ class Scheduler:
         self.counts[track.job.status] -= 1
         self.counts[status] += 1
         track.job.status = status
+        if status in {Status.QUEUED, Status.UNSURE}:
+            self._recorder.note(track.job, status, clean=status is Status.QUEUED and track.search is None)
         _log.info("job %s %s", track.job.id, status)
 
     def settle(self, track: Track, outcome: Outcome) -> None:
@@ -437,6 +510,7 @@ class Scheduler:
         status = Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
         if not may_follow(job.status, status):
             raise AssertionError(f"job {job.id} cannot end as {status} from {job.status}")
+        track.is_over = True
         self.counts[job.status] -= 1
         self.counts[status] += 1
         del self._open[job.id]
@@ -453,7 +527,64 @@ class Scheduler:
             _log.info("job %s %s (%s, paid: %s)", job.id, status, type(outcome.error).__name__, outcome.error.paid)
         else:
             _log.info("job %s %s", job.id, status)
-        job.settle(outcome)
+        # Nobody is told before it is on disk; if it cannot be, the end is known all the same, and found again later.
+        self._recorder.settle(job, outcome, lambda _error: job.settle(outcome))
+
+    def lose(self, track: Track) -> None:
+        """Leave a job to another process, and follow it in the journal."""
+        job = track.job
+        assert self._record is not None
+        _log.warning("job %s: another process holds it now", job.id)
+        track.is_over = True
+        self.counts[job.status] -= 1
+        del self._open[job.id]
+        self.searcher.end(track)
+        if job.task_id is not None and self._by_task.get(job.task_id) is track:
+            self._forget(job.task_id)
+        else:
+            self._let_go(track)
+        self.watch_foreign(job)
+
+    def watch_foreign(self, job: Job) -> None:
+        """Follow a job that another process holds, in the journal."""
+        assert self._record is not None
+        self._record.foreign[job.id] = job
+        self._record.look_at = self._clock() + _LOOK_S
+        self._wake.set()
+
+    async def _keep_record(self, record: Record) -> None:
+        """Renew the lease, and look what became of jobs that others hold."""
+        try:
+            now = self._clock()
+            if record.held and now >= record.renew_at:
+                for job_id in await record.renew():
+                    track = self._open.get(job_id)
+                    if track is not None:
+                        self.lose(track)
+            if record.foreign and now >= record.look_at:
+                record.look_at = self._clock() + _LOOK_S
+                for job in list(record.foreign.values()):
+                    await self._look_abroad(record, job)
+        except JournalError as error:
+            record.renew_at = record.look_at = self._clock() + _LOOK_S
+            _log.warning("the journal cannot be used, trying again: %s", error)
+        finally:
+            self._keeping = False
+
+    async def _look_abroad(self, record: Record, job: Job) -> None:
+        entry = await record.journal.find(job.id)
+        if entry is None or job.done():
+            record.foreign.pop(job.id, None)
+        elif entry.state.is_final:
+            del record.foreign[job.id]
+            if entry.task_id is not None:
+                job.take_task(entry.task_id)
+            job.settle(outcome_from(entry, job.row, self._retention_s))
+        elif (taken := await record.take(job.id)) is not None:
+            del record.foreign[job.id]
+            job.status = status_of_entry(taken)
+            job.task_id = taken.task_id
+            self.resume(job, taken)
 
     def outlive(self, track: Track, news: Observation) -> None:
         """Take note that a job that is over has a task after all: while that runs, it takes a slot."""
@@ -485,3 +616,10 @@ class Scheduler:
     def _let_go(self, track: Track) -> None:
         track.watch = None
         self.submitter.release_slot(track)
+
+
+def status_of_entry(entry: Entry) -> Status:
+    """Tell where a job of an earlier run stands now: what was being sent may have arrived."""
+    if entry.task_id is not None:
+        return Status.ACCEPTED
+    return Status.QUEUED if entry.state is Status.QUEUED and entry.attempt == 0 else Status.UNSURE

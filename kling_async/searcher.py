@@ -9,7 +9,7 @@ asked for by its external id, once per endpoint. A positive answer proves itself
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
@@ -43,6 +43,7 @@ class Searcher:
     Attributes:
         owner: who changes a job's state.
         send_again: who queues a job that has no task, with its old id.
+        learn: who remembers for later runs what the host has shown.
     """
 
     policy: Policy
@@ -50,6 +51,7 @@ class Searcher:
     poller: Poller
     owner: Owner
     send_again: Callable[[Track], None]
+    learn: Callable[[str, object], Awaitable[None]]
     _searches: dict[str, Track] = attrs.field(factory=dict)
     _proofs: dict[str, Proof] = attrs.field(factory=dict)
 
@@ -175,6 +177,7 @@ class Searcher:
             found = await self.poller.probe(query, form, {proof.job_id, proof.task_id})
             if found or (found is False and last):
                 reach.found_external(proof.endpoint, form, found=found)
+                await self.learn(f"finds {proof.endpoint} {form}", found)
             # A batch that finds it says nothing of single queries, and only those can say that a task is absent.
             if found and form is Form.SINGLE:
                 return

@@ -6,12 +6,14 @@ Stage: front. Before: the user. After: scheduler. One session belongs to one eve
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,19 +24,21 @@ import aiohttp
 from .auth import Credentials, KeyPair, Secret, find_credentials
 from .dialects import Host, find_host
 from .download import Downloader
-from .endpoints import Task, endpoint_of, find_endpoint
+from .endpoints import Task, endpoint_of, find_endpoint, from_mapping, to_plain
 from .endpoints.rules import ID_PATTERN
-from .errors import (
-    ConfigError,
-    IdempotencyMismatch,
-    InvalidRequest,
-)
+from .errors import ConfigError, IdempotencyMismatch, InvalidRequest, JournalError, KlingError
 from .job import Job
+from .journal import Journal, fingerprint
 from .models import Failed, Policy, Result, Stats, Status
 from .questions import EndpointLike, Questions, check_task_id
+from .recorder import Record, name_owner, outcome_from
 from .runtime import Runtime
+from .scheduler import status_of_entry
 from .selection import Selection
+from .sweep import Form
 from .transport import Transport
+
+_log = logging.getLogger(__name__)
 
 _END = object()
 _ID_PREFIX = "ka-"  # so that an account's tasks show which were made by this package
@@ -51,7 +55,7 @@ class KlingSession(Questions):
         secret_key: see access_key.
         base_url: "cometapi", "global", "china", another preset, a URL, or a Host (see `find_host`); or
             `KLING_BASE_URL`. Unset: cometapi with an API key, global with a key pair.
-        journal: path of a durable record; not in this release, and refused rather than silently ignored.
+        journal: path of a durable record, made if it is not there; or a Journal. None: jobs end with the process.
         http: an aiohttp.ClientSession to use for the API instead of one of our own; it is not closed.
         max_running: most tasks running at once; the account's own limit is found without it.
         timeout: seconds a job may take from its submission, as a default for `submit`; None: as long as its queue
@@ -73,7 +77,7 @@ class KlingSession(Questions):
         access_key: str | Secret | None = None,
         secret_key: str | Secret | None = None,
         base_url: str | Host | None = None,
-        journal: str | Path | None = None,
+        journal: str | Path | Journal | None = None,
         http: aiohttp.ClientSession | None = None,
         max_running: int | None = None,
         timeout: float | None = None,
@@ -85,11 +89,9 @@ class KlingSession(Questions):
     ) -> None:
         # First of all, so that no error raised below shows a key among the locals of its traceback.
         api_key, access_key, secret_key = _hidden(api_key), _hidden(access_key), _hidden(secret_key)
-        if journal is not None:
-            raise ConfigError(
-                "journal= is not in this release: jobs live in memory, and end with the process. "
-                "Leave it out, and keep job.task_id for session.attach()"
-            )
+        given: Any = journal
+        if given is not None and not isinstance(given, str | Path) and not hasattr(given, "claim"):
+            raise ConfigError(f"journal={given!r} must be a path or a Journal")
         if max_running is not None and (type(max_running) is not int or max_running < 1):
             raise ConfigError(f"max_running={max_running!r} must be an integer of at least 1")
         _check_timeout(timeout)
@@ -119,6 +121,8 @@ class KlingSession(Questions):
             policy=self._policy,
             rng=random.Random(seed),  # noqa: S311 - jitter, not secrets
             max_running=max_running,
+            journal=_journal_at(journal, wall) if isinstance(journal, str | Path) else journal,
+            wall=wall,
         )
 
     def __repr__(self) -> str:
@@ -181,9 +185,9 @@ class KlingSession(Questions):
             IdempotencyMismatch: job_id already names another request.
             SessionError: the session is closed, or has crashed.
         """
-        return self._submit(request, job_id, timeout, callback_url, metadata, stacklevel=3)
+        return await self._submit(request, job_id, timeout, callback_url, metadata, stacklevel=3)
 
-    def _submit(
+    async def _submit(
         self,
         request: Any,
         job_id: str | None,
@@ -220,8 +224,86 @@ class KlingSession(Questions):
         self._jobs[job.id] = job
         if named is not None:
             self._named[named] = job
-        scheduler.admit(job, callback_url=callback_url, timeout_s=timeout if timeout is not None else self._timeout)
+        timeout = timeout if timeout is not None else self._timeout
+        if self._runtime.record is None or await self._record(self._runtime.record, job, callback_url, timeout):
+            self._runtime.scheduler().admit(job, callback_url=callback_url, timeout_s=timeout)
         return job
+
+    async def _record(self, record: Record, job: Job, callback_url: str | None, timeout: float | None) -> bool:
+        """Write a new job down; False when it was there already, and goes on from where it stood."""
+        try:
+            found = await record.add(job, callback_url=callback_url, timeout_s=timeout)
+            if found is None:
+                return True
+            if found.fingerprint != fingerprint(job.endpoint, to_plain(job.request)):
+                raise IdempotencyMismatch("job_id", job.id, "already names another request", job_id=job.id)
+        except BaseException as error:
+            self._jobs.pop(job.id, None)
+            self._named.pop(job.id, None)
+            job.settle(Failed(Status.REJECTED, _unrecorded(error)))  # whoever asked for the same id meanwhile holds it
+            raise
+        if found.task_id is not None:
+            job.take_task(found.task_id)
+        if found.state.is_final:
+            job.settle(outcome_from(found, job.row, self._host.retention_s))
+            return False
+        scheduler = self._runtime.scheduler()
+        taken = await record.take(job.id)
+        if taken is None:
+            job.status = status_of_entry(found)
+            scheduler.watch_foreign(job)
+        else:
+            job.status = status_of_entry(taken)
+            scheduler.resume(job, taken)
+        return False
+
+    async def adopt(self) -> list[Job]:
+        """Follow again the journal's jobs of this host that have not ended and that no running session holds.
+
+        What was not sent is sent, what may have been sent is looked up, and what has a task is asked about.
+
+        Raises:
+            ConfigError: the session has no journal.
+            JournalError: it could not be read or written.
+            SessionError: the session is closed, or has crashed.
+        """
+        scheduler = self._runtime.scheduler()
+        record = self._runtime.record
+        if record is None:
+            raise ConfigError("adopt() needs a journal: KlingSession(journal=...)")
+        jobs: list[Job] = []
+        entries = await record.claim()
+        await self._recall(record, {entry.endpoint for entry in entries})
+        for entry in entries:
+            try:
+                row = find_endpoint(entry.endpoint)
+                request = None if entry.request is None else from_mapping(row.request, _mapping(entry.request))
+            except ConfigError as error:
+                _log.error("job %s cannot be read from the journal, and stays there: %s", entry.job_id, error)
+                continue
+            job = Job(
+                entry.job_id,
+                row,
+                request,
+                created_at=datetime.fromtimestamp(entry.created_at, UTC),
+                metadata=entry.metadata,
+                abandon=scheduler.abandon,
+                status=status_of_entry(entry),
+                task_id=entry.task_id,
+            )
+            self._jobs[job.id] = self._named[job.id] = job
+            scheduler.resume(job, entry)
+            jobs.append(job)
+        return jobs
+
+    async def _recall(self, record: Record, endpoints: set[str]) -> None:
+        """Begin with what the host has shown in earlier runs."""
+        reach = self._runtime.scheduler().poller.reach
+        for endpoint in endpoints:
+            for form in Form:
+                found = await record.learned(f"finds {endpoint} {form}")
+                if isinstance(found, bool):
+                    reach.found_external(endpoint, form, found=found)
 
     def _name_of(self, request: Any, job_id: str | None) -> str | None:
         own = getattr(request, "external_task_id", None)
@@ -247,7 +329,7 @@ class KlingSession(Questions):
         Raises:
             KlingError: as `submit` and `await job`; `error.paid` tells whether money was spent.
         """
-        return await self._submit(request, job_id, timeout, callback_url, metadata, stacklevel=3)
+        return await (await self._submit(request, job_id, timeout, callback_url, metadata, stacklevel=3))
 
     async def select(self, *, video_id: str | None = None, video_url: str | None = None) -> Selection:
         """Open a video, so that things in it can be selected and then exchanged, removed or added to.
@@ -308,7 +390,7 @@ class KlingSession(Questions):
                     exhausted = request is _END
                     if not exhausted:
                         open_count += 1
-                        self._submit_or_reject(request, timeout, callback_url, metadata).when_done(note)
+                        (await self._submit_or_reject(request, timeout, callback_url, metadata)).when_done(note)
                 elif exhausted and not open_count:
                     return
                 else:
@@ -319,11 +401,11 @@ class KlingSession(Questions):
                 taking.cancel()
                 await asyncio.wait({taking})
 
-    def _submit_or_reject(
+    async def _submit_or_reject(
         self, request: Any, timeout: float | None, callback_url: str | None, metadata: Mapping[str, object] | None
     ) -> Job:
         try:
-            return self._submit(request, None, timeout, callback_url, metadata, stacklevel=4)
+            return await self._submit(request, None, timeout, callback_url, metadata, stacklevel=4)
         except InvalidRequest as error:
             job = Job(
                 _ID_PREFIX + uuid.uuid4().hex,
@@ -414,6 +496,20 @@ class KlingSession(Questions):
             slots={key: (gate.running, gate.limit) for key, gate in scheduler.submitter.gates.items()},
             last_sweep_queries=scheduler.poller.last_queries,
         )
+
+
+def _journal_at(path: str | Path, wall: Callable[[], float]) -> Journal:
+    from .journal_sqlite import SqliteJournal  # noqa: PLC0415 - a session without a journal does not need it
+
+    return SqliteJournal(path, wall=wall, owner=name_owner())
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _unrecorded(error: BaseException) -> KlingError:
+    return error if isinstance(error, KlingError) else JournalError("it was not recorded, and not sent", paid="no")
 
 
 def _hidden(value: str | Secret | None) -> Secret | None:

@@ -65,6 +65,10 @@ class Gate:
             self.limit = max(self.limit, self.running)
         self.shut_until, self.refused_since = 0.0, None
 
+    def adopted(self, slots: int) -> None:
+        """A task of an earlier run holds its slots still."""
+        self.running += slots
+
     def returned(self, slots: int) -> None:
         """It was not accepted, for a reason that says nothing about slots."""
         self.sending -= slots

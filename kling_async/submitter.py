@@ -17,10 +17,11 @@ from typing import Any
 import attrs
 
 from .endpoints import Body, body_of, dump, encode_files, has_files, place_ids
-from .errors import BadEnvelope, InvalidRequest, KlingError, Paid, SlotsFull, clean_text
+from .errors import BadEnvelope, InvalidRequest, KlingError, LeaseLost, Paid, SlotsFull, clean_text
 from .job import Owner, Track
 from .lifecycle import Accepted, Later, NotSent, Refused, Unsure, Verdict, judge_submission
 from .models import Failed, Observation, Policy, Status
+from .recorder import Recorder
 from .retry import Backoff
 from .slots import Gate
 from .transport import Transport
@@ -45,6 +46,7 @@ class Submitter:
         owner: who changes a job's state.
         unsure: who takes a job of which it is not known whether it has a task.
         look_again: who looks once more for a job that waited too long to be sent again.
+        recorder: who writes down that a job is being sent, before it is.
         gates: slots per (pack, model).
         sent: create requests sent so far.
         in_flight: create requests not answered yet.
@@ -57,6 +59,7 @@ class Submitter:
     owner: Owner
     unsure: Callable[[Track, Unsure], None]
     look_again: Callable[[Track], None]
+    recorder: Recorder
     max_running: int | None = None
     gates: dict[tuple[str, str], Gate] = attrs.field(factory=dict)
     sent: int = 0
@@ -111,7 +114,7 @@ class Submitter:
                         break  # by the session's own bound: what came later must not take the room it waits for
 
     def _let_one_go(self, key: tuple[str, str], waiting: list[tuple[int, Track]], now: float, spawn: Spawn) -> bool:
-        while waiting and waiting[0][1].job.done():
+        while waiting and waiting[0][1].is_over:
             heapq.heappop(waiting)
         if not waiting:
             return False
@@ -145,6 +148,7 @@ class Submitter:
         answer: Observation | KlingError
         try:
             body = await self._encode(track)
+            await self.recorder.sending(track.job, self.clock())
             self.sent += 1
             envelope = await self.transport.submit(track.job.row.path, body)
             if len(envelope.rows) != 1:
@@ -186,7 +190,7 @@ class Submitter:
             self._unreachable_since = None
         if not isinstance(verdict, NotSent | Later):
             self._throttled_since = None
-        if track.job.done():  # abandoned, or out of time, while the answer was on its way
+        if track.is_over:  # abandoned, or out of time, while the answer was on its way
             if isinstance(verdict, Accepted) and track.job.task_id is None:
                 gate.taken(track.slots)
                 track.holds_slot = True
@@ -209,6 +213,9 @@ class Submitter:
             self.owner.settle(track, Failed(Status.REJECTED, verdict.error.anew(paid=paid)))
         elif isinstance(verdict, Later):
             self._wait_for_turn(track, gate, verdict)
+        elif isinstance(verdict.error, LeaseLost):
+            gate.returned(track.slots)
+            self.owner.lose(track)
         else:
             self._wait_for_host(track, gate, verdict)
 
@@ -269,6 +276,11 @@ class Submitter:
     def is_counting(self, track: Track) -> bool:
         """Tell whether it matters that a job's slot stays taken: a limit was met, or the user gave one."""
         return track.holds_slot and (self.max_running is not None or self.gates[track.gate].limit is not None)
+
+    def adopt_slot(self, track: Track) -> None:
+        """Count the slot of a job of an earlier run, whose task may be running."""
+        track.holds_slot = True
+        self.gates.setdefault(track.gate, Gate()).adopted(track.slots)
 
     def release_slot(self, track: Track) -> None:
         """Give back the slot of a job whose task ended, or turned out not to exist."""

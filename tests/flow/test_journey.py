@@ -794,7 +794,7 @@ def test_arguments_are_checked_before_any_io(monkeypatch: pytest.MonkeyPatch) ->
     secret = "sk-very-secret"
     cases: list[tuple[dict[str, Any], str]] = [
         ({}, "no credentials"),
-        ({"api_key": secret, "journal": "jobs.db"}, "not in this release"),
+        ({"api_key": secret, "journal": 5}, "journal=5"),
         ({"api_key": secret, "max_running": 0}, "at least 1"),
         ({"api_key": secret, "timeout": -1}, "above 0"),
         ({"api_key": secret, "access_key": "a"}, "choose one"),

@@ -78,23 +78,25 @@ ALLOWED: dict[str, str] = {
     "download": "dialects errors models",
     # loop
     "job": "endpoints errors lifecycle models sweep",
+    "recorder": "endpoints errors job journal lifecycle models wire",
     "poller": "dialects endpoints errors models retry sweep transport wire",
     "searcher": "errors job lifecycle models poller sweep",
-    "submitter": "endpoints errors job lifecycle models retry slots transport wire",
-    "scheduler": "errors job lifecycle models poller searcher submitter sweep transport wire",
+    "submitter": "endpoints errors job lifecycle models recorder retry slots transport wire",
+    "scheduler": "errors job journal lifecycle models poller recorder searcher submitter sweep transport wire",
     # front
-    "runtime": "download errors models scheduler transport",
+    "runtime": "download errors journal models recorder scheduler transport",
     "selection": "endpoints endpoints.answers endpoints.scenes errors job",
     "questions": "calls dialects endpoints endpoints.account errors job models runtime sweep transport wire",
     "session": (
-        "auth dialects download endpoints endpoints.rules errors job models questions runtime selection transport"
+        "auth dialects download endpoints endpoints.rules errors job journal journal_sqlite models questions recorder "
+        "runtime scheduler selection sweep transport"
     ),
     "webhook": "auth errors models wire",
     "": (
         "_version dialects endpoints endpoints.account endpoints.answers endpoints.clips "
         "endpoints.contents endpoints.images endpoints.library endpoints.lips endpoints.operation "
         "endpoints.parts endpoints.scenes endpoints.solutions endpoints.sound endpoints.video "
-        "errors job models prices selection session webhook"
+        "errors job journal models prices selection session webhook"
     ),
     # doors; what the command's own modules import is in CLI_ALLOWED
     "__main__": "cli.app",

@@ -90,7 +90,7 @@ def test_settings_tables_match_the_signatures() -> None:
     table = rows("Settings")
     split = next(index for index, row in enumerate(table) if row[0].startswith("field of"))
     told = {name for row in table[1:split] for name in re.findall(r"`(\w+)`", row[0])}
-    arguments = set(inspect.signature(KlingSession.__init__).parameters) - {"self", "wall", "seed", "journal"}
+    arguments = set(inspect.signature(KlingSession.__init__).parameters) - {"self", "wall", "seed"}
     assert told == arguments
     fields = {field.name: field.default for field in attrs.fields(Policy)}
     defaults: dict[str, str] = {}

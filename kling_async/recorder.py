@@ -1,0 +1,327 @@
+"""What of a job is written down, and when: between the loop and the journal.
+
+Stage: loop. Before: scheduler, submitter and session. After: journal.
+
+Theory. Four small records a job and none per poll: that it exists, that it is being sent, its task, its end. Nothing is
+sent before it is recorded, and nobody is told of an end before that is. A session without a journal has a recorder that
+writes nothing and calls back at once, so that the loop knows only one way.
+
+Several processes may share a journal: each holds what it took under a lease, renewed at a third of its term. A process
+that was away longer than its lease must not send: it renews first, and learns there what it has lost. Whatever another
+process holds is followed in the journal only, and taken over when its lease is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+
+from .endpoints import Endpoint, to_plain
+from .errors import BadEnvelope, JournalError, KlingError, LeaseLost
+from .job import Job
+from .journal import Entry, Journal, fingerprint, plain_error, revive_error
+from .lifecycle import outcome_of
+from .models import Failed, Outcome, Status, Succeeded
+from .wire import decode_task
+
+_log = logging.getLogger(__name__)
+
+Then = Callable[[JournalError | None], None]
+_SHARE = 3.0  # a lease is renewed when a third of it is over
+_CLAIMED_AT_ONCE = 10_000
+_FACTS_GOOD_S = 86_400.0  # abilities of a host are found out again daily
+
+
+class Recorder(Protocol):
+    """Who writes down what becomes of jobs."""
+
+    def note(
+        self, job: Job, state: Status, then: Then | None = None, /, *, task_id: str | None = None, clean: bool = False
+    ) -> None:
+        """Record where a job stands.
+
+        Args:
+            job: which.
+            state: where it stands.
+            then: called when that is on disk, with the error if it cannot be.
+            task_id: its task.
+            clean: surely no task was made, whatever was sent before.
+        """
+        ...
+
+    def settle(self, job: Job, outcome: Outcome, then: Then, /) -> None:
+        """Record how a job ended."""
+        ...
+
+    async def sending(self, job: Job, now: float, /) -> None:
+        """Record durably that a job is being sent.
+
+        Raises:
+            LeaseLost: another process holds it now; nothing may be sent.
+            JournalError: it could not be recorded; nothing may be sent.
+        """
+        ...
+
+    async def learn(self, key: str, value: object, /) -> None:
+        """Remember a fact about the host."""
+        ...
+
+    def next_moment(self) -> float | None:
+        """Give the loop time of the next work of its own."""
+        ...
+
+
+class NoRecord:
+    """The recorder of a session without a journal."""
+
+    def note(self, _job: Job, _state: Status, then: Then | None = None, **_more: object) -> None:
+        """Call back at once."""
+        if then is not None:
+            then(None)
+
+    def settle(self, _job: Job, _outcome: Outcome, then: Then) -> None:
+        """Call back at once."""
+        then(None)
+
+    async def sending(self, _job: Job, _now: float) -> None:
+        """Nothing to do."""
+
+    async def learn(self, _key: str, _value: object) -> None:
+        """Nothing to do."""
+
+    def next_moment(self) -> float | None:
+        """Never."""
+        return None
+
+
+@attrs.define(eq=False)
+class Record:
+    """The recorder of a session with a journal.
+
+    Attributes:
+        journal: where it is written.
+        host: text naming the host; jobs of other hosts in the same journal are left alone.
+        lease_s: how long what is held stays held without renewal, seconds.
+        clock: loop time, seconds.
+        wall: Unix time, seconds.
+        held: job id → its entry, of the open jobs of this session.
+        foreign: job id → job, of those that another process holds; followed in the journal.
+        renew_at: loop time of the next renewal.
+        leased_until: loop time until which the lease surely runs.
+    """
+
+    journal: Journal
+    host: str
+    lease_s: float
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    held: dict[str, Entry] = attrs.field(factory=dict)
+    foreign: dict[str, Job] = attrs.field(factory=dict)
+    renew_at: float = 0.0
+    leased_until: float = 0.0
+    look_at: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Record [{len(self.held)} held, {len(self.foreign)} with others | {self.journal!r}]>"
+
+    # --- new jobs, and those of earlier runs -----------------------------------------------------------------------
+
+    async def add(self, job: Job, *, callback_url: str | None, timeout_s: float | None) -> Entry | None:
+        """Record a new job durably; give the entry of that id if there is one already, and change nothing then.
+
+        Raises:
+            ConfigError: the request or the metadata cannot be written as JSON.
+            JournalError: it could not be recorded.
+        """
+        self._prolong()
+        request = to_plain(job.request)
+        entry = Entry(
+            job_id=job.id,
+            endpoint=job.endpoint,
+            host=self.host,
+            request=request,
+            fingerprint=fingerprint(job.endpoint, request),
+            callback_url=callback_url,
+            metadata=dict(job.metadata),
+            created_at=job.created_at.timestamp(),
+            timeout_s=timeout_s,
+            owner=self.journal.owner,
+            lease_until=self.wall() + self.lease_s,
+        )
+        found = await self.journal.add(entry)
+        if found is None:
+            self.held[job.id] = entry
+        return found
+
+    async def claim(self) -> list[Entry]:
+        """Take over the unsettled jobs of this host that nobody holds."""
+        await self.journal.bury(has_ended)
+        taken: list[Entry] = []
+        while True:
+            some = await self.journal.claim(self.host, _CLAIMED_AT_ONCE, self.lease_s)
+            self._prolong()
+            taken += some
+            self.held.update((entry.job_id, entry) for entry in some)
+            if len(some) < _CLAIMED_AT_ONCE:
+                return taken
+
+    async def take(self, job_id: str) -> Entry | None:
+        """Take over one job, if nobody holds it."""
+        await self.journal.bury(has_ended)
+        entry = await self.journal.take(job_id, self.lease_s)
+        if entry is not None:
+            self._prolong()
+            self.held[job_id] = entry
+        return entry
+
+    # --- what becomes of them --------------------------------------------------------------------------------------
+
+    def note(
+        self, job: Job, state: Status, then: Then | None = None, *, task_id: str | None = None, clean: bool = False
+    ) -> None:
+        """Record where a job stands."""
+        fields: dict[str, object] = {"state": state}
+        if clean and job.id in self.held:
+            fields["attempt"] = 0
+            self.held[job.id] = attrs.evolve(self.held[job.id], attempt=0)
+        if task_id is not None:
+            fields["task_id"] = task_id
+        self._put(job, fields, then)
+
+    def settle(self, job: Job, outcome: Outcome, then: Then) -> None:
+        """Record how a job ended; it is held no longer then."""
+        state = Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
+        self._put(job, {"state": state, "outcome": plain_outcome(outcome)}, then)
+        self.held.pop(job.id, None)
+
+    def _put(self, job: Job, fields: Mapping[str, object], then: Then | None) -> None:
+        entry = self.held.get(job.id)
+        if entry is None:  # attached: what was made elsewhere is not recorded
+            if then is not None:
+                then(None)
+            return
+
+        def written(error: JournalError | None) -> None:
+            if error is not None:
+                _log.warning("job %s is not recorded: %s", job.id, error)
+            if then is not None:
+                then(error)
+
+        try:
+            self.journal.put(entry.change(**fields), written)
+        except KlingError as error:
+            written(error if isinstance(error, JournalError) else JournalError(str(error)))
+
+    async def sending(self, job: Job, now: float) -> None:
+        """Record durably that a job is being sent, if it is surely still ours."""
+        entry = self.held.get(job.id)
+        if entry is None:
+            raise LeaseLost("another process holds it now", job_id=job.id)
+        if now > self.leased_until - self.lease_s / _SHARE and job.id in await self.renew():
+            raise LeaseLost("another process holds it now", job_id=job.id)
+        sent = attrs.evolve(entry, attempt=entry.attempt + 1, sent_at=self.wall(), state=Status.SENDING)
+        self.held[job.id] = sent
+        await self.journal.write(sent.change(state=Status.SENDING, attempt=sent.attempt, sent_at=sent.sent_at))
+
+    # --- leases ----------------------------------------------------------------------------------------------------
+
+    async def renew(self) -> frozenset[str]:
+        """Renew the lease, and give the ids of jobs that are not ours any more."""
+        before = self.clock()
+        self.renew_at = before + self.lease_s / _SHARE
+        lost = await self.journal.renew(tuple(self.held), self.lease_s)
+        self._prolong(before)
+        for job_id in lost:
+            self.held.pop(job_id, None)
+        return lost
+
+    def _prolong(self, began: float | None = None) -> None:
+        now = self.clock() if began is None else began
+        self.leased_until = now + self.lease_s
+        self.renew_at = now + self.lease_s / _SHARE
+
+    def next_moment(self) -> float | None:
+        """Give the loop time of the next renewal or look at what others hold."""
+        moments = [self.renew_at] if self.held else []
+        moments += [self.look_at] if self.foreign else []
+        return min(moments, default=None)
+
+    # --- facts -----------------------------------------------------------------------------------------------------
+
+    async def learn(self, key: str, value: object) -> None:
+        """Remember a fact about the host; it is no harm if that fails."""
+        try:
+            await self.journal.learn(f"{self.host} {key}", value)
+        except JournalError as error:
+            _log.warning("a fact is not recorded: %s", error)
+
+    async def learned(self, key: str) -> object:
+        """Give a fact about the host that is fresh enough, or None."""
+        fact = await self.journal.learned(f"{self.host} {key}")
+        return fact.value if fact is not None and 0 <= self.wall() - fact.at < _FACTS_GOOD_S else None
+
+
+# --- outcomes as plain data ----------------------------------------------------------------------------------------
+
+
+def plain_outcome(outcome: Outcome) -> object:
+    """Write an outcome as plain data: the answer as received, or the error."""
+    return {"raw": outcome.result.raw} if isinstance(outcome, Succeeded) else plain_error(outcome.error)
+
+
+def outcome_from(entry: Entry, row: Endpoint, retention_s: float | None) -> Outcome:
+    """Make the outcome of a settled entry again."""
+    plain: Any = entry.outcome if isinstance(entry.outcome, Mapping) else {}
+    if entry.state is Status.SUCCEEDED:
+        try:
+            found = outcome_of(decode_task(plain["raw"], row.yields, retention_s=retention_s), row.name, 0)
+        except (BadEnvelope, KeyError):
+            found = None
+        if isinstance(found, Succeeded):
+            return found
+    error = revive_error(plain) if "error" in plain else KlingError("its end was recorded, and cannot be read")
+    return Failed(entry.state if entry.state is not Status.SUCCEEDED else Status.FAILED, error)
+
+
+# --- who holds -----------------------------------------------------------------------------------------------------
+
+
+def name_owner() -> str:
+    """Name this process so that others on the same machine can tell when it has ended."""
+    return f"{_machine()} {os.getpid()} {_started(os.getpid()) or '-'} {uuid.uuid4().hex[:8]}"
+
+
+def has_ended(owner: str) -> bool:
+    """Tell whether the process of that name surely runs no more: it was of this machine, and is not there."""
+    machine, _, rest = owner.partition(" ")
+    pid, _, started = rest.partition(" ")
+    if machine != _machine() or not pid.isdecimal():
+        return False
+    now = _started(int(pid))
+    return now is None or (started.split(" ")[0] not in {now, "-"})
+
+
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        boot = "-"
+    return f"{socket.gethostname()}/{boot}"
+
+
+def _started(pid: int) -> str | None:
+    """Give when a process began, in ticks since boot; None where there is none, "-" where the system does not say."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        return told.rpartition(")")[2].split()[19]
+    except FileNotFoundError:
+        return None if Path("/proc/self").is_dir() else "-"
+    except OSError:
+        return "-"

@@ -1,0 +1,265 @@
+"""Jobs that outlive their process: a second session on the same journal goes on where the first one stood."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flow_tools import EPOCH, assert_paid_once, client, clip, kinds, service, wall
+
+from kling_async import (
+    ConfigError,
+    IdempotencyMismatch,
+    JournalError,
+    Operation,
+    Policy,
+    Status,
+    SubmissionUnknown,
+    TaskFailed,
+)
+from kling_async.emulator import Fault
+from kling_async.endpoints import to_plain
+from kling_async.journal import Change, Entry, MemoryJournal, MemoryStore, fingerprint
+
+
+def journal(store: MemoryStore, owner: str) -> MemoryJournal:
+    return MemoryJournal(wall=wall, owner=owner, store=store)
+
+
+def left_behind(store: MemoryStore, host: str, request: Any, **fields: Any) -> None:
+    """Put an entry into the journal as a process that was killed leaves it."""
+    plain = to_plain(request)
+    entry = Entry(
+        **{
+            "job_id": "left",
+            "endpoint": "text2video",
+            "host": host,
+            "request": plain,
+            "fingerprint": fingerprint("text2video", plain),
+            "created_at": EPOCH,
+            "owner": "killed",
+            **fields,
+        }
+    )
+    store.entries[entry.job_id] = entry
+    store.unsettled[entry.job_id] = None
+
+
+async def test_a_session_without_a_journal_has_nothing_to_adopt() -> None:
+    async with service() as emulator, client(emulator) as kling:
+        with pytest.raises(ConfigError, match="journal"):
+            await kling.adopt()
+
+
+async def test_what_was_open_goes_on_in_the_next_session() -> None:
+    """Sent or not: each job makes one task, and ends with its result."""
+    store = MemoryStore()
+    async with service(slots=2, duration_s=300.0) as emulator:
+        async with client(emulator, journal=journal(store, "first")) as kling:
+            jobs = [await kling.submit(clip(f"scene {index}"), metadata={"row": index}) for index in range(5)]
+            await asyncio.gather(*(job.accepted() for job in jobs[:2]))
+            assert await kling.adopt() == []  # they are its own already
+        assert {job.status for job in jobs} == {Status.ACCEPTED, Status.QUEUED}
+        async with client(emulator, journal=journal(store, "second")) as kling:
+            adopted = await kling.adopt()
+            assert sorted(job.id for job in adopted) == sorted(job.id for job in jobs)
+            assert {job.metadata["row"] for job in adopted} == set(range(5))
+            results = [await job for job in adopted]
+            assert {result.task_id for result in results} == {task.task_id for task in emulator.tasks}
+            assert_paid_once(emulator, 5)
+            assert await kling.adopt() == []
+    assert {entry.state for entry in store.entries.values()} == {Status.SUCCEEDED}
+
+
+async def test_a_name_is_one_job_after_a_restart_too() -> None:
+    """A finished job is given again from the journal, without a question; another request under its name is refused."""
+    store = MemoryStore()
+    async with service(duration_s=20.0) as emulator:
+        async with client(emulator, journal=journal(store, "first")) as kling:
+            result = await kling.generate(clip(), job_id="order-1")
+            emulator.failure_rate = 1.0
+            with pytest.raises(TaskFailed) as first:
+                await kling.generate(clip("fails"), job_id="order-2")
+        asked = len(emulator.requests)
+        async with client(emulator, journal=journal(store, "second")) as kling:
+            again = await kling.generate(clip(), job_id="order-1")
+            assert (again.url, again.task_id, again.billing) == (result.url, result.task_id, result.billing)
+            with pytest.raises(TaskFailed) as second:
+                await kling.generate(clip("fails"), job_id="order-2")
+            assert (second.value.reason, second.value.paid) == (first.value.reason, first.value.paid)
+            with pytest.raises(IdempotencyMismatch):
+                await kling.submit(clip("another"), job_id="order-1")
+            job = await kling.submit(clip(), job_id="order-1")
+            assert await job.accepted() == result.task_id
+            assert len(emulator.requests) == asked
+        assert_paid_once(emulator, 2)
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_what_may_have_been_sent_is_looked_up_first(*, made: bool) -> None:
+    """Killed in the middle of a create: found, it is followed; surely not there, it is sent with the same id."""
+    store = MemoryStore()
+    async with service(duration_s=100.0) as emulator, client(emulator, journal=journal(store, "second")) as kling:
+        if made:
+            async with client(emulator) as other:
+                await (await other.submit(clip("left"), job_id="left")).accepted()
+        left_behind(store, kling.host.name, clip("left"), state=Status.SENDING, attempt=1, sent_at=EPOCH - 5)
+        await (await kling.submit(clip("shows that the host finds by external id"))).accepted()
+        (job,) = await kling.adopt()
+        assert job.status is Status.UNSURE
+        assert (await job).external_id == "left"
+        assert_paid_once(emulator, 2)
+        assert kinds(emulator)["create"] == 2
+
+
+async def test_what_was_sent_to_a_host_that_cannot_be_asked_is_not_sent_again() -> None:
+    store = MemoryStore()
+    async with service("new-api") as emulator, client(emulator, journal=journal(store, "second")) as kling:
+        left_behind(store, kling.host.name, clip("left"), state=Status.UNSURE, attempt=1, sent_at=EPOCH - 500)
+        (job,) = await kling.adopt()
+        with pytest.raises(SubmissionUnknown) as caught:
+            await job
+        assert caught.value.paid == "maybe"
+        assert emulator.tasks == []
+    assert store.entries["left"].state is Status.UNRESOLVED
+
+
+async def test_what_was_refused_for_now_is_sent_after_a_restart_without_a_look() -> None:
+    """Code 1303 proved that nothing was made."""
+    store = MemoryStore()
+    async with service(slots=1, duration_s=500.0) as emulator:
+        async with client(emulator, journal=journal(store, "first")) as kling:
+            await (await kling.submit(clip("holds the slot"))).accepted()
+            second = await kling.submit(clip("is refused"), job_id="later")
+            await asyncio.sleep(20)
+            assert second.status is Status.QUEUED
+        assert store.entries["later"].state is Status.QUEUED
+        async with client(emulator, journal=journal(store, "second")) as kling:
+            jobs = await kling.adopt()
+            assert Status.UNSURE not in {job.status for job in jobs}
+            await asyncio.gather(*jobs)
+        assert_paid_once(emulator, 2)
+
+
+async def test_the_new_standard_and_deadlines_survive() -> None:
+    store = MemoryStore()
+    request = Operation(operation="text-to-video", model="kling-3.0", prompt="a boat", settings={"duration": 3})
+    async with service(duration_s=4000.0) as emulator:
+        async with client(emulator, journal=journal(store, "first")) as kling:
+            await (await kling.submit(request, job_id="boat", timeout=1000)).accepted()
+        await asyncio.sleep(600)
+        async with client(emulator, journal=journal(store, "second")) as kling:
+            (job,) = await kling.adopt()
+            assert job.request == request
+            began = asyncio.get_running_loop().time()
+            await asyncio.sleep(450)
+            assert job.status is Status.ABANDONED, "its time counts from its submission"
+            assert asyncio.get_running_loop().time() - began == 450
+
+
+# --- several processes on one journal ------------------------------------------------------------------------------
+
+
+async def test_two_sessions_share_the_work_by_name() -> None:
+    """Both are given the same list: each job is made once, and both know how it ended."""
+    store = MemoryStore()
+    async with (
+        service(duration_s=60.0) as emulator,
+        client(emulator, journal=journal(store, "first")) as one,
+        client(emulator, journal=journal(store, "second")) as other,
+    ):
+        names = [f"job-{index}" for index in range(10)]
+        mine = [await one.submit(clip(name), job_id=name) for name in names[:7]]
+        theirs = [await other.submit(clip(name), job_id=name) for name in names[3:]]
+        mine += [await one.submit(clip(name), job_id=name) for name in names[7:]]
+        results = [await job for job in (*mine, *theirs)]
+        assert len({result.url for result in results}) == 10
+        assert_paid_once(emulator, 10)
+
+
+async def test_who_was_away_beyond_the_lease_sends_nothing() -> None:
+    """What another process has taken over meanwhile is followed in the journal, by both."""
+    store = MemoryStore()
+    policy = Policy(lease_s=60)
+    async with service(slots=1, duration_s=30.0) as emulator:
+        async with (
+            client(emulator, journal=journal(store, "first"), policy=policy) as one,
+            client(emulator, journal=journal(store, "second"), policy=policy) as other,
+        ):
+            job = await one.submit(clip("slow"), job_id="slow")
+            store.leases.pop("first")  # as if it had been stopped for longer than its lease
+            (taken,) = await other.adopt()
+            assert taken.id == "slow"
+            assert (await job).url == (await taken).url
+        assert_paid_once(emulator, 1)
+
+
+async def test_a_job_of_a_process_that_ended_is_taken_over_when_its_lease_is_over() -> None:
+    store = MemoryStore()
+    async with service(duration_s=30.0) as emulator, client(emulator, journal=journal(store, "second")) as kling:
+        left_behind(store, kling.host.name, clip("left"))
+        store.leases["killed"] = EPOCH + 100
+        assert await kling.adopt() == []
+        job = await kling.submit(clip("left"), job_id="left")
+        assert (await job).url
+        assert asyncio.get_running_loop().time() > 100
+        assert_paid_once(emulator, 1)
+
+
+# --- a journal that fails ------------------------------------------------------------------------------------------
+
+
+class Failing(MemoryJournal):
+    """Fails from the moment it is told to."""
+
+    broken = False
+
+    def put(self, change: Change, then: Callable[[JournalError | None], None] | None = None) -> None:
+        if not self.broken:
+            super().put(change, then)
+        elif then is not None:
+            then(JournalError("disk full", paid="no"))
+
+    async def write(self, change: Change) -> None:
+        if self.broken:
+            raise JournalError("disk full", paid="no", retryable=True)
+        await super().write(change)
+
+    async def add(self, entry: Entry) -> Entry | None:
+        if self.broken:
+            raise JournalError("disk full", paid="no")
+        return await super().add(entry)
+
+
+async def test_nothing_is_sent_that_cannot_be_recorded() -> None:
+    """A full disk refuses new jobs, holds what waits, and hurts nothing that runs."""
+    failing = Failing(wall=wall, owner="first")
+    async with service(slots=1, duration_s=100.0) as emulator, client(emulator, journal=failing) as kling:
+        running = await kling.submit(clip("runs"))
+        await running.accepted()
+        waiting = await kling.submit(clip("waits"))
+        failing.broken = True
+        with pytest.raises(JournalError) as caught:
+            await kling.submit(clip("new"), job_id="new")
+        assert caught.value.paid == "no"
+        assert (await running).url
+        await asyncio.sleep(60)
+        assert waiting.status is Status.QUEUED
+        assert len(emulator.tasks) == 1
+        failing.broken = False
+        assert (await waiting).url
+        assert (await kling.generate(clip("new"), job_id="new")).url
+        assert_paid_once(emulator, 3)
+
+
+async def test_nobody_is_told_of_an_end_that_is_not_recorded() -> None:
+    """When a waiter wakes, the journal holds the outcome already; also the task's id, before `accepted()` returns."""
+    store = MemoryStore()
+    lost = Fault(action="reset", stage="after", kind="create", times=1)
+    async with service(faults=[lost]) as emulator, client(emulator, journal=journal(store, "first")) as kling:
+        job = await kling.submit(clip())
+        task_id = await job.accepted()
+        assert store.entries[job.id].task_id == task_id
+        result = await job
+        assert store.entries[job.id].state is Status.SUCCEEDED
+        assert store.entries[job.id].outcome == {"raw": result.raw}

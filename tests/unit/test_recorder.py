@@ -1,0 +1,168 @@
+"""recorder: what is written down of a job, whose it is, and what is read back."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from kling_async import (
+    AnswerTimeout,
+    Asset,
+    Job,
+    JournalError,
+    KlingError,
+    LeaseLost,
+    MemoryJournal,
+    MemoryStore,
+    Result,
+    Status,
+    TaskFailed,
+    TextToVideo,
+)
+from kling_async.endpoints import find_endpoint
+from kling_async.journal import Entry
+from kling_async.models import Failed, Succeeded
+from kling_async.recorder import NoRecord, Record, has_ended, name_owner, outcome_from, plain_outcome
+
+ROW = find_endpoint("text2video")
+RAW = {"task_id": "t1", "task_status": "succeed", "task_result": {"videos": [{"id": "v", "url": "https://h/x.mp4"}]}}
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def job(job_id: str = "j1") -> Job:
+    request = TextToVideo(prompt="a boat")
+    return Job(job_id, ROW, request, created_at=datetime.fromtimestamp(5, UTC), abandon=lambda _job: None)
+
+
+async def record(store: MemoryStore, owner: str, clock: Clock, lease_s: float = 90.0) -> Record:
+    journal = MemoryJournal(wall=clock, owner=owner, store=store)
+    await journal.open()
+    return Record(journal=journal, host="https://h", lease_s=lease_s, clock=clock, wall=clock)
+
+
+def entry(state: Status, outcome: object = None, **fields: Any) -> Entry:
+    return Entry(job_id="j1", endpoint="text2video", host="h", created_at=5.0, state=state, outcome=outcome, **fields)
+
+
+async def test_without_a_journal_everything_is_told_at_once() -> None:
+    told: list[object] = []
+    nothing = NoRecord()
+    nothing.note(job(), Status.UNSURE)
+    nothing.note(job(), Status.ACCEPTED, told.append, task_id="t1")
+    nothing.settle(job(), Failed(Status.FAILED, TaskFailed("x")), told.append)
+    await nothing.sending(job(), 0.0)
+    await nothing.learn("key", 1)
+    assert told == [None, None]
+    assert nothing.next_moment() is None
+
+
+async def test_the_four_records_of_a_job() -> None:
+    store, clock = MemoryStore(), Clock()
+    mine = await record(store, "me", clock)
+    one = job()
+    assert await mine.add(one, callback_url=None, timeout_s=7.0) is None
+    assert (store.entries["j1"].state, store.entries["j1"].timeout_s) == (Status.QUEUED, 7.0)
+    await mine.sending(one, clock.now)
+    assert (store.entries["j1"].state, store.entries["j1"].attempt, store.entries["j1"].sent_at) == ("sending", 1, 1000)
+    mine.note(one, Status.ACCEPTED, task_id="t1")
+    assert (store.entries["j1"].state, store.entries["j1"].task_id) == (Status.ACCEPTED, "t1")
+    result = Result(assets=(Asset(kind="video", url="https://h/x.mp4"),), endpoint="text2video", task_id="t1", raw=RAW)
+    mine.settle(one, Succeeded(result), lambda _error: None)
+    assert (store.entries["j1"].state, store.entries["j1"].outcome) == (Status.SUCCEEDED, {"raw": RAW})
+    assert mine.held == {}
+    mine.note(one, Status.UNSURE)  # no more ours: nothing is written
+    assert store.entries["j1"].state is Status.SUCCEEDED
+    assert await mine.add(job(), callback_url=None, timeout_s=None) == store.entries["j1"]
+
+
+async def test_what_surely_made_nothing_counts_as_never_sent() -> None:
+    store, clock = MemoryStore(), Clock()
+    mine = await record(store, "me", clock)
+    one = job()
+    await mine.add(one, callback_url=None, timeout_s=None)
+    await mine.sending(one, clock.now)
+    mine.note(one, Status.QUEUED, clean=True)
+    assert (store.entries["j1"].state, store.entries["j1"].attempt) == (Status.QUEUED, 0)
+    await mine.sending(one, clock.now)
+    assert store.entries["j1"].attempt == 1
+
+
+async def test_a_lease_is_renewed_at_a_third_and_looked_at_before_every_post() -> None:
+    store, clock = MemoryStore(), Clock()
+    mine = await record(store, "me", clock)
+    assert mine.next_moment() is None
+    one = job()
+    await mine.add(one, callback_url=None, timeout_s=None)
+    assert mine.next_moment() == 1030.0
+    clock.now += 70
+    await mine.sending(one, clock.now)
+    assert (store.leases["me"], mine.next_moment()) == (clock.now + 90, clock.now + 30)
+    other = await record(store, "other", clock)
+    clock.now += 200  # away for longer than the lease
+    (taken,) = await other.claim()
+    assert (taken.job_id, taken.owner) == ("j1", "other")
+    with pytest.raises(LeaseLost):
+        await mine.sending(one, clock.now)
+    with pytest.raises(LeaseLost):
+        await mine.sending(one, clock.now)
+    assert mine.held == {}
+
+
+async def test_facts_of_a_host_are_good_for_a_day() -> None:
+    store, clock = MemoryStore(), Clock()
+    mine = await record(store, "me", clock)
+    assert await mine.learned("finds") is None
+    await mine.learn("finds", value=True)
+    assert await mine.learned("finds") is True
+    clock.now += 90_000
+    assert await mine.learned("finds") is None
+    await mine.journal.close()
+    await mine.learn("finds", value=True)  # no harm where it cannot be written
+    told: list[JournalError | None] = []
+    mine.held["j1"] = entry(Status.QUEUED, owner="me")
+    mine.note(job(), Status.UNSURE, told.append)
+    assert isinstance(told[0], JournalError)
+    assert "1 held" in repr(mine)
+
+
+def test_an_end_is_read_back_as_it_was() -> None:
+    result = outcome_from(entry(Status.SUCCEEDED, {"raw": RAW}), ROW, None)
+    assert isinstance(result, Succeeded)
+    assert (result.result.url, result.result.task_id) == ("https://h/x.mp4", "t1")
+    error = AnswerTimeout("no answer")
+    back = outcome_from(entry(Status.UNRESOLVED, plain_outcome(Failed(Status.UNRESOLVED, error))), ROW, None)
+    assert isinstance(back, Failed)
+    assert (back.status, type(back.error), back.error.paid, str(back.error)) == (
+        Status.UNRESOLVED,
+        AnswerTimeout,
+        "maybe",
+        str(error),
+    )
+    unreadable: list[object] = [None, {}, {"raw": {}}, {"raw": {"task_id": "t", "task_status": "processing"}}, [1]]
+    for broken in unreadable:
+        lost = outcome_from(entry(Status.SUCCEEDED, broken), ROW, None)
+        assert isinstance(lost, Failed)
+        assert type(lost.error) is KlingError
+
+
+def test_a_process_that_runs_is_told_from_one_that_has_ended() -> None:
+    """Only of this machine: of another one nothing is known."""
+    mine = name_owner()
+    assert not has_ended(mine)
+    machine, pid, started, _ = mine.rsplit(" ", 3)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert has_ended(f"{machine} {child.pid} {started} x")
+    assert has_ended(f"{machine} {os.getpid()} 1 x"), "another process has its number now"
+    assert not has_ended(f"elsewhere/boot {child.pid} {started} x")
+    assert not has_ended("a name of somebody's own")
+    assert int(pid) == os.getpid()
