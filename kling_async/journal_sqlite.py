@@ -15,6 +15,7 @@ holds only as long as nothing in the log is in the file already, so checkpoints 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sqlite3
@@ -272,8 +273,12 @@ class Store:
 
     def _refuse_stumps(self) -> None:
         # SQLite takes a file that was cut this short for a new one, and throws its log away.
+        # The log first: who makes the file just now has written its first page before there is a log.
+        log_bytes = 0
+        with contextlib.suppress(FileNotFoundError):
+            log_bytes = self._log.stat().st_size
         size_bytes = self._path.stat().st_size
-        if size_bytes == 0 and self._log.exists() and self._log.stat().st_size:
+        if size_bytes == 0 and log_bytes:
             raise JournalCorrupt(f"{self._path} is empty, and there is a log beside it: restore the file")
         if 0 < size_bytes < _LEAST_BYTES:
             raise JournalCorrupt(f"{self._path} is cut short: restore it, or move it aside")

@@ -26,12 +26,13 @@ from kling_async.endpoints import request_from
 SAMPLES = Path(__file__).parents[1] / "samples"
 VIDEO = "https://videos.example/in.mp4"
 PICTURE = "https://pictures.example/cat.png"
-DIALECTS = ("official", "cometapi", "new-api")
+DIALECTS = ("official", "cometapi", "new-api", "mixed")
 # What the service reference says that only the official hosts have, or that this host's source has no route for.
 MISSING = {
     "official": set(),
     "cometapi": {"solutions", "account"},
     "new-api": {"solutions", "account", "new"},
+    "mixed": {"solutions", "account"},
 }
 # The reference tells of no route of this host for the new standard, nor that it lacks them: it is tried, with advice.
 NOT_SERVED = {"cometapi": {"new"}}
