@@ -13,6 +13,7 @@ process holds is followed in the journal only, and taken over when its lease is 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -155,7 +156,12 @@ class Record:
             owner=self.journal.owner,
             lease_until=self.wall() + self.lease_s,
         )
-        found = await self.journal.add(entry)
+        try:
+            found = await self.journal.add(entry)
+        except asyncio.CancelledError:
+            # Nobody will hold its handle: a later run must not find it there, and send it.
+            self.journal.put(entry.change(state=Status.ABANDONED))
+            raise
         if found is None:
             self.held[job.id] = entry
         return found

@@ -291,7 +291,9 @@ class KlingSession(Questions):
                 status=status_of_entry(entry),
                 task_id=entry.task_id,
             )
-            self._jobs[job.id] = self._named[job.id] = job
+            self._jobs[job.id] = job
+            if not job.id.startswith(_ID_PREFIX):
+                self._named[job.id] = job
             scheduler.resume(job, entry)
             jobs.append(job)
         return jobs

@@ -157,6 +157,27 @@ async def test_the_new_standard_and_deadlines_survive() -> None:
             assert asyncio.get_running_loop().time() - began == 450
 
 
+async def test_a_submit_that_is_cancelled_leaves_nothing_to_be_sent() -> None:
+    """Its caller never had a handle, so no later run may find the job and pay for it."""
+    store = MemoryStore()
+
+    class Slow(MemoryJournal):
+        async def add(self, entry: Entry) -> Entry | None:
+            found = await super().add(entry)
+            await asyncio.sleep(5)
+            return found
+
+    slow = Slow(wall=wall, owner="first", store=store)
+    async with service() as emulator:
+        async with client(emulator, journal=slow) as kling:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(kling.submit(clip(), job_id="never"), 1)
+        assert store.entries["never"].state is Status.ABANDONED
+        async with client(emulator, journal=journal(store, "second")) as kling:
+            assert await kling.adopt() == []
+        assert emulator.tasks == []
+
+
 # --- several processes on one journal ------------------------------------------------------------------------------
 
 
