@@ -136,6 +136,7 @@ class Journal(Protocol):
     @property
     def owner(self) -> str:
         """The name under which this instance holds entries; no two instances share one."""
+        ...
 
     async def open(self) -> None:
         """Open it, and check that what is there can be trusted.
@@ -143,9 +144,11 @@ class Journal(Protocol):
         Raises:
             JournalCorrupt: it cannot; `.line` where one record is to blame.
         """
+        ...
 
     async def close(self) -> None:
         """Write what was put, call back, and close; nothing is released. Closing twice is allowed."""
+        ...
 
     def put(self, change: Change, then: Then | None = None) -> None:
         """Take one change at once, and have it written soon.
@@ -158,6 +161,7 @@ class Journal(Protocol):
             ConfigError: JSON cannot hold its data.
             JournalError: the journal is not open, or was opened by another process.
         """
+        ...
 
     async def write(self, change: Change) -> None:
         """Write one change, and return when it is durable.
@@ -165,27 +169,34 @@ class Journal(Protocol):
         Raises:
             LeaseLost: another session has taken the entry over.
         """
+        ...
 
     async def add(self, entry: Entry) -> Entry | None:
         """Record a new job durably; where its id is recorded already, give that entry and change nothing."""
+        ...
 
     async def find(self, job_id: str) -> Entry | None:
         """Give the entry of that id."""
+        ...
 
     async def claim(self, host: str, limit: int, lease_s: float) -> list[Entry]:
         """Take over unsettled entries of a host that nobody holds, the oldest first, for `lease_s` seconds.
 
         An entry is free when it was released, or its owner's lease is over. Sets this owner's lease, if any is taken.
         """
+        ...
 
     async def take(self, job_id: str, lease_s: float) -> Entry | None:
         """Take over one entry, if it is free or settled; None if it is not there, or somebody holds it."""
+        ...
 
     async def renew(self, job_ids: Iterable[str], lease_s: float) -> frozenset[str]:
         """Let this owner's lease run `lease_s` seconds from now, and give the ids that it does not hold any more."""
+        ...
 
     async def release(self, job_ids: Iterable[str] | None = None) -> None:
         """Let go of these entries; of all that this owner holds, in one small write, where none are named."""
+        ...
 
     async def bury(self, has_ended: Callable[[str], bool]) -> None:
         """End the leases of owners that surely run no more, so that nobody has to wait for what they held.
@@ -193,18 +204,23 @@ class Journal(Protocol):
         Args:
             has_ended: tells by its name whether an owner has ended; may be called in a thread.
         """
+        ...
 
     async def counts(self) -> Mapping[Status, int]:
         """Count entries by state; states without any are left out."""
+        ...
 
     def entries(self, state: Status | None = None) -> AsyncIterator[Entry]:
         """Give all entries, or those of a state, in the order they were recorded; read page by page."""
+        ...
 
     async def learn(self, key: str, value: object) -> None:
         """Remember a small fact, plain data, with the date; the last one of a key counts."""
+        ...
 
     async def learned(self, key: str) -> Fact | None:
         """Give what was learned under a key."""
+        ...
 
 
 # --- plain data ------------------------------------------------------------------------------------------------------

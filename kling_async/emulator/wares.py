@@ -73,7 +73,7 @@ def wares(task: Task) -> tuple[WareKind, ...]:
     kinds: list[WareKind] = []
     for word in task.row.result:
         kind = _OF_RESULT[word]
-        kinds += [kind] * (task.count if kind in ("image", "video") else 1)
+        kinds.extend(_times(kind, task.count if kind in ("image", "video") else 1))
     return tuple(kinds)
 
 
