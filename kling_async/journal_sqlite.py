@@ -98,10 +98,10 @@ _INSERT = (
     "owner, epoch, updated_at, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id) DO NOTHING"
 )
 _SETTLE = (
-    "UPDATE entries SET settled = ?1, state = ?2, attempt = ?3, sent_at = ?4, task_id = ?5, outcome_crc = ?6, "
-    "owner = ?7, epoch = ?8, updated_at = ?9, seal = ?10 WHERE id = ?11 AND owner IS ?12 AND epoch = ?13"
+    "UPDATE entries SET settled = ?, state = ?, attempt = ?, sent_at = ?, task_id = ?, outcome_crc = ?, "
+    "owner = ?, epoch = ?, updated_at = ?, seal = ? WHERE id = ? AND owner IS ? AND epoch = ?"
 )
-_UPDATE = _SETTLE.replace("settled = ?1, ", "")
+_UPDATE = _SETTLE.replace("settled = ?, ", "")
 _FREE = "(e.owner IS NULL OR e.owner NOT IN (SELECT owner FROM leases))"
 
 Row = tuple[Any, ...]
@@ -386,10 +386,14 @@ class Store:
 
     def _write(self, old: _Record, new: _Record) -> bool:
         # Naming `settled` makes SQLite write the index of unsettled entries as well.
-        statement = _UPDATE if new.settled == old.settled else _SETTLE
-        given = (new.settled, *new[6:], _seal(new[1:]), old.id, old.owner, old.epoch)
+        given = (*new[6:], _seal(new[1:]), old.id, old.owner, old.epoch)
         self._hold(new)
-        if self._db.execute(statement, given).rowcount == 1:
+        done = (
+            self._db.execute(_UPDATE, given)
+            if new.settled == old.settled
+            else self._db.execute(_SETTLE, (new.settled, *given))
+        )
+        if done.rowcount == 1:
             return True
         self._held.pop(new.job_id, None)
         return False
