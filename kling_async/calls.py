@@ -1,8 +1,8 @@
 """What a call answers: one typed object per endpoint that makes no task.
 
-Stage: decode. Before: transport (the envelope). After: session. Types are strict, as everywhere: a text stays a text
-and a number a number; what the service adds is left in `raw`, and what it leaves out or sends as null keeps its
-default, as does a number that it leaves empty.
+Stage: decode. Before: transport (the envelope). After: session. Types are strict but for figures, which hosts write as
+numbers and as text; what the service adds is left in `raw`, and what it leaves out or sends as null keeps its default,
+as does a number that it leaves empty.
 """
 
 from __future__ import annotations
@@ -109,19 +109,16 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(lambda kind: kind == Mapping[str, object], _mapping)
 
     def factory(kind: type[Any]) -> Callable[[JsonObject, object], Any]:
-        fields = attrs.fields(kind)
         attrs.resolve_types(kind)
-        types = {field.name: field.type for field in attrs.fields(kind)}
-        # The service begins some names with an underscore, which an attribute had better not.
-        names = {field.metadata.get("name", field.name): field.name for field in fields}
+        types = {field.name: field.type for field in attrs.fields(kind) if field.name != "raw"}
 
         def structure(value: JsonObject, _kind: object) -> Any:
             given = _mapping(value, _kind)
             return kind(
                 **{
-                    own: converter.structure(given[name], types[own])
-                    for name, own in names.items()
-                    if own != "raw" and _is_told(given.get(name), types[own])
+                    name: converter.structure(given[name], told_as)
+                    for name, told_as in types.items()
+                    if _is_told(given.get(name), told_as)
                 }
             )
 

@@ -13,7 +13,7 @@ import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import attrs
 
@@ -57,7 +57,6 @@ from .wire import Envelope, JsonObject, ids_of
 
 _log = logging.getLogger(__name__)
 
-_FOR_EVER: Final = math.inf
 _SILENT_BEFORE_SKIPPED = 2  # time-outs of an endpoint in one sweep
 _FAILURES_BEFORE_TRYING_ONE = 3  # in a row, of one form on one endpoint
 
@@ -398,7 +397,7 @@ def documented(host: Host, endpoint: str, form: Form) -> Ability:
     else:
         missing = "batch" in host.lacks
     if missing:
-        return Ability(works=False, since=_FOR_EVER, finds_external=False)
+        return Ability(works=False, since=math.inf, finds_external=False)
     own = form is Form.BATCH and row.standard != "legacy" and host.family == "official"
     return Ability(works=True if own else None)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import attrs
 
 from .calls import decode_answer
-from .dialects import Host, Part
+from .dialects import Host
 from .endpoints import (
     Advice,
     Call,
@@ -50,9 +50,8 @@ _log = logging.getLogger(__name__)
 
 EndpointLike = str | type[Any] | Endpoint
 _R = TypeVar("_R")
-# What of the service a request needs, as `Host.lacks` names it.
-_PARTS: Mapping[str, Part] = {"new": "new", "solutions": "solutions", "account": "account"}
-_SPELT: Mapping[Part, str] = {
+# The standards of requests that are parts of the service a host may lack, as `Host.lacks` names them.
+_SPELT: Mapping[str, str] = {
     "new": "the new standard of the service (use the classes of the legacy one, as TextToVideo)",
     "solutions": "the Solutions API, which only the official hosts have",
     "account": "pages of the account, which only the official hosts have",
@@ -75,16 +74,15 @@ class Questions:
 
     def _require(self, row: Endpoint) -> None:
         """Refuse before anything is sent what this host is known not to have."""
-        part = _PARTS.get(row.standard)
-        if part in self._host.lacks:
-            raise InvalidRequest("endpoint", row.name, f"{self._host.name} does not have {_SPELT[part]}")
+        if row.standard in self._host.lacks:
+            raise InvalidRequest("endpoint", row.name, f"{self._host.name} does not have {_SPELT[row.standard]}")
 
     def _advise(self, endpoint: Endpoint, request: Any, stacklevel: int) -> None:
         self._require(endpoint)
         advices = list(endpoint.advice(request, self._host))
-        part = _PARTS.get(endpoint.standard)
-        if part in self._host.undocumented:
-            advices.append(Advice("endpoint", f"no page of {self._host.name} speaks of {_SPELT[part]}"))
+        if endpoint.standard in self._host.undocumented:
+            told = f"no page of {self._host.name} speaks of {_SPELT[endpoint.standard]}"
+            advices.append(Advice("endpoint", told))
         for advice in advices:
             if self._strict:
                 given = getattr(request, advice.field.partition(".")[0], None)

@@ -25,9 +25,9 @@ from typing import Any, Protocol
 import attrs
 
 from .endpoints import Endpoint, to_plain
-from .errors import BadEnvelope, JournalError, KlingError, LeaseLost
+from .errors import BadEnvelope, JournalError, KlingError
 from .job import Job
-from .journal import Entry, Journal, fingerprint, plain_error, revive_error
+from .journal import Entry, Journal, fingerprint, lease_lost, plain_error, revive_error
 from .lifecycle import outcome_of
 from .models import Failed, Outcome, Status, Succeeded
 from .wire import decode_task
@@ -114,6 +114,7 @@ class Record:
         wall: Unix time, seconds.
         held: job id → its entry, of the open jobs of this session.
         foreign: job id → job, of those that another process holds; followed in the journal.
+        lost: ids of jobs that another process has taken over, until the loop has taken note.
         renew_at: loop time of the next renewal.
         leased_until: loop time until which the lease surely runs.
     """
@@ -125,6 +126,7 @@ class Record:
     wall: Callable[[], float]
     held: dict[str, Entry] = attrs.field(factory=dict)
     foreign: dict[str, Job] = attrs.field(factory=dict)
+    lost: set[str] = attrs.field(factory=set)
     renew_at: float = 0.0
     leased_until: float = 0.0
     look_at: float = 0.0
@@ -141,7 +143,7 @@ class Record:
             ConfigError: the request or the metadata cannot be written as JSON.
             JournalError: it could not be recorded.
         """
-        self._prolong()
+        began = self.clock()
         request = to_plain(job.request)
         entry = Entry(
             job_id=job.id,
@@ -163,16 +165,22 @@ class Record:
             self.journal.put(entry.change(state=Status.ABANDONED))
             raise
         if found is None:
+            self._prolong(began)
             self.held[job.id] = entry
         return found
 
+    async def bury(self) -> None:
+        """End the leases of processes of this machine that run no more."""
+        await self.journal.bury(has_ended)
+
     async def claim(self) -> list[Entry]:
         """Take over the unsettled jobs of this host that nobody holds."""
-        await self.journal.bury(has_ended)
+        await self.bury()
         taken: list[Entry] = []
         while True:
+            began = self.clock()
             some = await self.journal.claim(self.host, _CLAIMED_AT_ONCE, self.lease_s)
-            self._prolong()
+            self._prolong(began)
             taken += some
             self.held.update((entry.job_id, entry) for entry in some)
             if len(some) < _CLAIMED_AT_ONCE:
@@ -180,10 +188,10 @@ class Record:
 
     async def take(self, job_id: str) -> Entry | None:
         """Take over one job, if nobody holds it."""
-        await self.journal.bury(has_ended)
+        began = self.clock()
         entry = await self.journal.take(job_id, self.lease_s)
         if entry is not None:
-            self._prolong()
+            self._prolong(began)
             self.held[job_id] = entry
         return entry
 
@@ -229,32 +237,39 @@ class Record:
         """Record durably that a job is being sent, if it is surely still ours."""
         entry = self.held.get(job.id)
         if entry is None:
-            raise LeaseLost("another process holds it now", job_id=job.id)
-        if now > self.leased_until - self.lease_s / _SHARE and job.id in await self.renew():
-            raise LeaseLost("another process holds it now", job_id=job.id)
+            raise lease_lost(job.id)
+        if now > self.leased_until - self.lease_s / _SHARE:
+            await self.renew()
+            if job.id not in self.held:
+                raise lease_lost(job.id)
         sent = attrs.evolve(entry, attempt=entry.attempt + 1, sent_at=self.wall(), state=Status.SENDING)
         self.held[job.id] = sent
         await self.journal.write(sent.change(state=Status.SENDING, attempt=sent.attempt, sent_at=sent.sent_at))
 
     # --- leases ----------------------------------------------------------------------------------------------------
 
-    async def renew(self) -> frozenset[str]:
-        """Renew the lease, and give the ids of jobs that are not ours any more."""
-        before = self.clock()
-        self.renew_at = before + self.lease_s / _SHARE
-        lost = await self.journal.renew(tuple(self.held), self.lease_s)
-        self._prolong(before)
-        for job_id in lost:
-            self.held.pop(job_id, None)
+    async def renew(self) -> None:
+        """Renew the lease; what is not ours any more is held no longer, and waits in `lost`."""
+        began = self.clock()
+        self.renew_at = began + self.lease_s / _SHARE
+        for job_id in await self.journal.renew(tuple(self.held), self.lease_s):
+            if self.held.pop(job_id, None) is not None:
+                self.lost.add(job_id)
+        self._prolong(began)
+
+    def take_lost(self) -> set[str]:
+        """Give the ids of jobs that turned out to be lost since this was last asked."""
+        lost, self.lost = self.lost, set()
         return lost
 
-    def _prolong(self, began: float | None = None) -> None:
-        now = self.clock() if began is None else began
-        self.leased_until = now + self.lease_s
-        self.renew_at = now + self.lease_s / _SHARE
+    def _prolong(self, began: float) -> None:
+        self.leased_until = began + self.lease_s
+        self.renew_at = began + self.lease_s / _SHARE
 
     def next_moment(self) -> float | None:
         """Give the loop time of the next renewal or look at what others hold."""
+        if self.lost:
+            return self.clock()
         moments = [self.renew_at] if self.held else []
         moments += [self.look_at] if self.foreign else []
         return min(moments, default=None)

@@ -154,8 +154,9 @@ class Scheduler:
             self.submitter.queue(track)
         elif job.status is Status.UNSURE:
             self.submitter.adopt_slot(track)
-            since = "before the process ended" if entry.sent_at is None else "in an earlier run"
-            self.searcher.begin(track, Unsure(ConnectionLost(f"sent {since}, and its answer was not recorded")))
+            self.searcher.begin(
+                track, Unsure(ConnectionLost("sent in an earlier run, and its answer was not recorded"))
+            )
             self._backdate(track, entry)
             self._limit_time(track)
         else:
@@ -515,13 +516,12 @@ class Scheduler:
         self.counts[status] += 1
         del self._open[job.id]
         self.searcher.end(track)
-        if job.task_id is not None and self._by_task.get(job.task_id) is track:
-            if status is Status.ABANDONED and self.submitter.is_counting(track):
-                self._haunt(job.task_id)
-            else:
-                self._forget(job.task_id)
+        followed = job.task_id is not None and self._by_task.get(job.task_id) is track
+        if followed and status is Status.ABANDONED and self.submitter.is_counting(track):
+            assert job.task_id is not None
+            self._haunt(job.task_id)
         else:
-            self._let_go(track)
+            self._leave(track)
         self._wake.set()
         if isinstance(outcome, Failed):
             _log.info("job %s %s (%s, paid: %s)", job.id, status, type(outcome.error).__name__, outcome.error.paid)
@@ -539,10 +539,7 @@ class Scheduler:
         self.counts[job.status] -= 1
         del self._open[job.id]
         self.searcher.end(track)
-        if job.task_id is not None and self._by_task.get(job.task_id) is track:
-            self._forget(job.task_id)
-        else:
-            self._let_go(track)
+        self._leave(track)
         self.watch_foreign(job)
 
     def watch_foreign(self, job: Job) -> None:
@@ -557,12 +554,14 @@ class Scheduler:
         try:
             now = self._clock()
             if record.held and now >= record.renew_at:
-                for job_id in await record.renew():
-                    track = self._open.get(job_id)
-                    if track is not None:
-                        self.lose(track)
+                await record.renew()
+            for job_id in record.take_lost():
+                track = self._open.get(job_id)
+                if track is not None:
+                    self.lose(track)
             if record.foreign and now >= record.look_at:
                 record.look_at = self._clock() + _LOOK_S
+                await record.bury()
                 for job in list(record.foreign.values()):
                     await self._look_abroad(record, job)
         except JournalError as error:
@@ -606,6 +605,14 @@ class Scheduler:
         del self._ghosts[task_id]
         self._forget(task_id)
         self._wake.set()
+
+    def _leave(self, track: Track) -> None:
+        """Ask about a job's task no longer, if it is followed, and free its slot."""
+        task_id = track.job.task_id
+        if task_id is not None and self._by_task.get(task_id) is track:
+            self._forget(task_id)
+        else:
+            self._let_go(track)
 
     def _forget(self, task_id: str) -> None:
         track = self._by_task.pop(task_id)

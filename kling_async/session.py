@@ -248,6 +248,7 @@ class KlingSession(Questions):
             job.settle(outcome_from(found, job.row, self._host.retention_s))
             return False
         scheduler = self._runtime.scheduler()
+        await record.bury()
         taken = await record.take(job.id)
         if taken is None:
             job.status = status_of_entry(found)

@@ -15,7 +15,7 @@ from .checks import Body, Field, Order, dig, items, seconds_of, text, wrong
 from .refusals import invalid
 from .rows import Row
 from .sessions import Point, Selection, rounded
-from .sources import Limits, Medium, exactly_one, video_of
+from .sources import Limits, Medium, check_video, video_of
 
 if TYPE_CHECKING:
     from .service import Service
@@ -67,10 +67,6 @@ def _living(service: "Service", body: Body, now: float) -> Selection:
 
 
 # The steps
-
-
-def _check_video(body: Body) -> None:
-    exactly_one(body, "video_id", "video_url")
 
 
 def _init(service: "Service", body: Body, now: float) -> Json:
@@ -251,7 +247,7 @@ ELEMENT_ROWS: tuple[Row, ...] = (
         name="init-selection",
         path=f"{PATH}/init-selection",
         fields=(Field("video_id", "id"), Field("video_url", "text")),
-        rules=(_check_video,),
+        rules=(check_video,),
         answer=_init,
     ),
     Row(name="add-selection", path=f"{PATH}/add-selection", fields=_POINTED, rules=(_check_points,), answer=_add),

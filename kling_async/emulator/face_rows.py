@@ -20,7 +20,7 @@ from .prices import plain
 from .refusals import invalid
 from .rows import Row
 from .sessions import FaceSession
-from .sources import Limits, Medium, exactly_one, sound, sound_of, video_of
+from .sources import Limits, Medium, check_video, exactly_one, sound, sound_of, video_of
 
 if TYPE_CHECKING:
     from .service import Service
@@ -43,10 +43,6 @@ _CALLER = (Field("external_task_id", "text"), Field("callback_url", "text"))
 
 
 # Finding faces
-
-
-def _check_video(body: Body) -> None:
-    exactly_one(body, "video_id", "video_url")
 
 
 def _identify(service: "Service", body: Body, now: float) -> dict[str, Any]:
@@ -240,7 +236,7 @@ FACE_ROWS: tuple[Row, ...] = (
         path="/v1/videos/identify-face",
         model="identify-face",
         fields=(Field("video_id", "id"), Field("video_url", "text")),
-        rules=(_check_video,),
+        rules=(check_video,),
         answer=_identify,
         cost=FIND_COST,
     ),

@@ -143,6 +143,11 @@ def made_sound(service: "Service", ident: str, now: float, name: str = "audio_id
     return _by_id(service, ident, "mp3", now, name)
 
 
+def check_video(body: Body) -> None:
+    """Refuse a body that names no video, or two."""
+    exactly_one(body, "video_id", "video_url")
+
+
 def video_of(service: "Service", body: Body, now: float, inside: str = "") -> Medium:
     """The video of a body that brings exactly one of `video_id` and `video_url`, checked by `exactly_one` before."""
     ident, url = dig(body, f"{inside}video_id"), text(body, f"{inside}video_url")

@@ -17,7 +17,7 @@ from ..errors import InvalidRequest
 from .base import IMAGE, SECONDS, Advice, Endpoint, Task, nested, nested_list, printed_limits
 from .matrix import MODELS
 from .parts import ElementRef, Plain, WatermarkInfo, as_elements, as_watermark
-from .required import require, said
+from .required import exactly_one, require, said
 from .rules import (
     Media,
     as_media,
@@ -94,10 +94,7 @@ class EffectInput:
     duration: str | float | None = attrs.field(default=None, validator=optional(seconds(1, 60)), metadata=SECONDS)
 
     def __attrs_post_init__(self) -> None:
-        if self.image is None and self.images is None:
-            raise InvalidRequest("image", None, "is required, unless images is given")
-        if self.image is not None and self.images is not None:
-            raise InvalidRequest("image", self.image, "excludes images")
+        exactly_one(self, "image", "images")
 
 
 def _as_effect(value: EffectInput | Plain | None) -> EffectInput | None:

@@ -39,14 +39,6 @@ def _milliseconds(_instance: object, field: attrs.Attribute[Any], value: object)
         raise InvalidRequest(field.name, value, "must be whole milliseconds, from 0")
 
 
-def _only_one(given: Any, first: str, second: str) -> None:
-    # `exactly_one` asks a request's `extra` too, which a nested object does not have.
-    if getattr(given, first) is None and getattr(given, second) is None:
-        raise InvalidRequest(first, None, f"is required, unless {second} is given")
-    if getattr(given, first) is not None and getattr(given, second) is not None:
-        raise InvalidRequest(first, getattr(given, first), f"excludes {second}")
-
-
 # --- nested objects ------------------------------------------------------------------------------------------------
 
 
@@ -79,7 +71,7 @@ class LipSyncInput:
     audio_url: str | None = attrs.field(default=None, validator=optional(web_url))
 
     def __attrs_post_init__(self) -> None:
-        _only_one(self, "video_id", "video_url")
+        exactly_one(self, "video_id", "video_url")
         needed: tuple[str, ...] = ()
         if self.mode == "text2video":
             needed = ("text", "voice_id")
@@ -116,7 +108,7 @@ class FaceChoose:
     original_audio_volume: float | None = attrs.field(default=None, validator=_volume)
 
     def __attrs_post_init__(self) -> None:
-        _only_one(self, "audio_id", "sound_file")
+        exactly_one(self, "audio_id", "sound_file")
         if int(self.sound_end_time) - int(self.sound_start_time) < _LEAST_SOUND_MS:
             told = f"must be {_LEAST_SOUND_MS} ms after sound_start_time at least"
             raise InvalidRequest("sound_end_time", self.sound_end_time, told)

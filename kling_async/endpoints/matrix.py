@@ -56,19 +56,20 @@ class Abilities:
     only: Mapping[str, Only] = attrs.field(factory=dict)
 
 
-def _names(words: str) -> frozenset[str]:
+def names(words: str) -> frozenset[str]:
+    """Give the words of a line, as a set."""
     return frozenset(words.split())
 
 
-_BOTH = _names("text2video image2video")
-_STD_PRO = _names("std pro")
-_ALL = _names("std pro 4k")
+_BOTH = names("text2video image2video")
+_STD_PRO = names("std pro")
+_ALL = names("std pro 4k")
 _5_10 = frozenset({5, 10})
 _FRAME, _CAMERA, _BRUSH = "last frame", "camera control", "masks"
-_PRO = Only(_names("pro"), _5_10)
-_PRO_5 = Only(_names("pro"), frozenset({5}))
+_PRO = Only(names("pro"), _5_10)
+_PRO_5 = Only(names("pro"), frozenset({5}))
 _ANY_5 = Only(_STD_PRO, frozenset({5}))
-_STD_5 = Only(_names("std"), frozenset({5}))
+_STD_5 = Only(names("std"), frozenset({5}))
 
 MODELS: Mapping[str, Abilities] = {
     "kling-v1": Abilities(
@@ -76,17 +77,17 @@ MODELS: Mapping[str, Abilities] = {
         _STD_PRO,
         _5_10,
         end_frame=True,
-        camera=_names("text2video"),
+        camera=names("text2video"),
         brush=True,
         scale=True,
         only={_FRAME: _ANY_5, _CAMERA: _STD_5, _BRUSH: _ANY_5},
     ),
     "kling-v1-5": Abilities(
-        _names("image2video"),
+        names("image2video"),
         _STD_PRO,
         _5_10,
         end_frame=True,
-        camera=_names("image2video"),
+        camera=names("image2video"),
         brush=True,
         scale=True,
         tail_only=True,
@@ -94,14 +95,14 @@ MODELS: Mapping[str, Abilities] = {
     ),
     "kling-v1-6": Abilities(_BOTH, _STD_PRO, _5_10, end_frame=True, scale=True, tail_only=True, only={_FRAME: _PRO}),
     "kling-v2-master": Abilities(_BOTH, frozenset(), _5_10),
-    "kling-v2-1": Abilities(_names("image2video"), _STD_PRO, _5_10, end_frame=True, only={_FRAME: _PRO}),
+    "kling-v2-1": Abilities(names("image2video"), _STD_PRO, _5_10, end_frame=True, only={_FRAME: _PRO}),
     "kling-v2-1-master": Abilities(_BOTH, frozenset(), _5_10),
     "kling-v2-5-turbo": Abilities(_BOTH, _STD_PRO, _5_10, end_frame=True, only={_FRAME: _PRO}),
     "kling-v2-6": Abilities(_BOTH, _STD_PRO, _5_10, sound=True, end_frame=True, only={_FRAME: _PRO, "sound": _PRO}),
     "kling-v3": Abilities(_BOTH, _ALL, range(3, 16), sound=True, shots=True, end_frame=True, scale=True, elements=True),
-    "kling-video-o1": Abilities(_names("omni-video"), _STD_PRO, range(3, 11), end_frame=True, elements=True),
+    "kling-video-o1": Abilities(names("omni-video"), _STD_PRO, range(3, 11), end_frame=True, elements=True),
     "kling-v3-omni": Abilities(
-        _names("omni-video"), _ALL, range(3, 16), sound=True, shots=True, end_frame=True, elements=True
+        names("omni-video"), _ALL, range(3, 16), sound=True, shots=True, end_frame=True, elements=True
     ),
 }
 DEFAULT_MODELS: Mapping[str, str] = {
@@ -115,8 +116,8 @@ _ENDPOINT_OF: Mapping[str, str] = {
     "OmniVideo": "omni-video",
 }
 _DEFAULT_SECONDS = 5.0
-_RATIOS = _names("16:9 9:16 1:1")
-_CAMERA_MOVES = _names("simple down_back forward_up right_turn_forward left_turn_forward")
+_RATIOS = names("16:9 9:16 1:1")
+_CAMERA_MOVES = names("simple down_back forward_up right_turn_forward left_turn_forward")
 
 
 def advise_model(request: Any) -> Iterator[Advice]:

@@ -13,11 +13,8 @@ from typing import Any
 import attrs
 
 from .base import Advice
+from .matrix import names
 from .required import said
-
-
-def _names(words: str) -> frozenset[str]:
-    return frozenset(words.split())
 
 
 @attrs.frozen
@@ -41,8 +38,8 @@ class ImageAbilities:
     wide: bool = True
 
 
-_1K, _2K, _4K = _names("1k"), _names("1k 2k"), _names("1k 2k 4k")
-_ONE, _OMNI, _BOTH = _names("generations"), _names("omni-image"), _names("generations multi-image2image")
+_1K, _2K, _4K = names("1k"), names("1k 2k"), names("1k 2k 4k")
+_ONE, _OMNI, _BOTH = names("generations"), names("omni-image"), names("generations multi-image2image")
 IMAGE_MODELS: Mapping[str, ImageAbilities] = {
     "kling-v1": ImageAbilities(_ONE, _1K, wide=False),
     "kling-v1-5": ImageAbilities(_ONE, _1K, reference=True),
@@ -53,7 +50,7 @@ IMAGE_MODELS: Mapping[str, ImageAbilities] = {
     "kling-image-o1": ImageAbilities(_OMNI, _2K, elements=True),
     "kling-v3-omni": ImageAbilities(_OMNI, _4K, elements=True, series=True),
 }
-IMAGE_RATIOS = _names("16:9 9:16 1:1 4:3 3:4 3:2 2:3 21:9")
+IMAGE_RATIOS = names("16:9 9:16 1:1 4:3 3:4 3:2 2:3 21:9")
 """What the service makes; omni-image knows auto as well."""
 
 

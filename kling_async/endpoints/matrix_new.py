@@ -10,9 +10,7 @@ from collections.abc import Mapping
 
 import attrs
 
-
-def _names(words: str) -> frozenset[str]:
-    return frozenset(words.split())
+from .matrix import names
 
 
 @attrs.frozen(kw_only=True)
@@ -63,16 +61,16 @@ class Able:
     most: tuple[Most, ...] = ()
 
 
-_WIDE, _MORE, _ALL = _names("1080p"), _names("720p 1080p"), _names("720p 1080p 4k")
-_RATIOS = _names("16:9 9:16 1:1")
-_NATIVE, _OMNI_AUDIO, _KEPT = _names("native off"), _names("native original off"), _names("original off")
+_WIDE, _MORE, _ALL = names("1080p"), names("720p 1080p"), names("720p 1080p 4k")
+_RATIOS = names("16:9 9:16 1:1")
+_NATIVE, _OMNI_AUDIO, _KEPT = names("native off"), names("native original off"), names("original off")
 _3_15, _3_10, _5_10 = frozenset(range(3, 16)), frozenset(range(3, 11)), frozenset({5, 10})
-_TEXT_3 = _names("multi_shot audio resolution aspect_ratio duration")
-_TEXT_2 = _names("audio resolution aspect_ratio duration")
-_MOTION = _names("character_orientation audio resolution")
-_OMNI = _names("prompt first_frame last_frame refer_image feature_video base_video element")
-_FRAMES = _names("first_frame last_frame")
-_VIDEOS = _names("feature_video base_video")
+_TEXT_3 = names("multi_shot audio resolution aspect_ratio duration")
+_TEXT_2 = names("audio resolution aspect_ratio duration")
+_MOTION = names("character_orientation audio resolution")
+_OMNI = names("prompt first_frame last_frame refer_image feature_video base_video element")
+_FRAMES = names("first_frame last_frame")
+_VIDEOS = names("feature_video base_video")
 _OLDER = (2500, 2500)
 _40 = (26_000, 11_000)
 
@@ -80,17 +78,17 @@ _40 = (26_000, 11_000)
 # limits that depend on it are left to the service.
 _OMNI_MOST = (
     Most(count=1, types=_VIDEOS),
-    Most(count=7, types=_names("refer_image element")),
-    Most(count=4, types=_names("refer_image element"), beside=_VIDEOS),
-    Most(count=3, types=_names("element"), beside=_FRAMES),
+    Most(count=7, types=names("refer_image element")),
+    Most(count=4, types=names("refer_image element"), beside=_VIDEOS),
+    Most(count=3, types=names("element"), beside=_FRAMES),
 )
 _OMNI_40_MOST = (
-    Most(count=15, types=(_OMNI | _names("middle_frame voice")) - _names("prompt")),
-    Most(count=10, types=_names("first_frame middle_frame last_frame refer_image")),
-    Most(count=1, types=_names("base_video")),
+    Most(count=15, types=(_OMNI | names("middle_frame voice")) - names("prompt")),
+    Most(count=10, types=names("first_frame middle_frame last_frame refer_image")),
+    Most(count=1, types=names("base_video")),
     Most(count=5, types=_VIDEOS),
-    Most(count=7, types=_names("element")),
-    Most(count=3, types=_names("voice")),
+    Most(count=7, types=names("element")),
+    Most(count=3, types=names("voice")),
 )
 _3_OMNI = Able(
     source="service reference, Omni Video (3.0 Omni)",
@@ -109,41 +107,41 @@ def _able_40(seconds: int, resolutions: frozenset[str], source: str) -> dict[str
         source=source,
         seconds=frozenset(range(3, seconds + 1)),
         # Sound is always on, so there is nothing to set.
-        settings=_names("resolution aspect_ratio duration"),
+        settings=names("resolution aspect_ratio duration"),
         resolutions=resolutions,
-        ratios=_RATIOS | _names("21:9"),
+        ratios=_RATIOS | names("21:9"),
         prompt=_40,
     )
-    frames = _names("first_frame middle_frame last_frame")
+    frames = names("first_frame middle_frame last_frame")
     return {
         "text-to-video": base,
         "image-to-video": attrs.evolve(
             base,
-            contents=_names("prompt") | frames,
-            settings=base.settings - _names("aspect_ratio"),
+            contents=names("prompt") | frames,
+            settings=base.settings - names("aspect_ratio"),
             ratios=frozenset(),
-            most=(Most(count=10, types=frames), Most(count=8, types=_names("middle_frame"))),
+            most=(Most(count=10, types=frames), Most(count=8, types=names("middle_frame"))),
         ),
-        "omni-video": attrs.evolve(base, contents=_OMNI | frames | _names("voice"), ratios=_RATIOS, most=_OMNI_40_MOST),
+        "omni-video": attrs.evolve(base, contents=_OMNI | frames | names("voice"), ratios=_RATIOS, most=_OMNI_40_MOST),
     }
 
 
 _FLAGSHIP = _able_40(30, _MORE, "partners' pages of Kling 4.0; the official path is inferred from the family")
-_FLASH = _able_40(20, _names("720p"), "partners' pages of Kling 4.0 Flash; the official path is inferred")
+_FLASH = _able_40(20, names("720p"), "partners' pages of Kling 4.0 Flash; the official path is inferred")
 
 MODELS: Mapping[tuple[str, str], Able] = {
     ("text-to-video", "kling-3.0-turbo"): Able(
         source="gateway pages of 3.0 Turbo",
         seconds=_3_15,
-        settings=_names("resolution aspect_ratio duration"),
+        settings=names("resolution aspect_ratio duration"),
         resolutions=_MORE,
         ratios=_RATIOS,
     ),
     ("image-to-video", "kling-3.0-turbo"): Able(
         source="copy of the service reference, Image to Video (3.0 Turbo)",
         seconds=_3_15,
-        contents=_names("prompt first_frame"),
-        settings=_names("resolution duration"),
+        contents=names("prompt first_frame"),
+        settings=names("resolution duration"),
         resolutions=_MORE,
     ),
     ("text-to-video", "kling-3.0"): Able(
@@ -157,11 +155,11 @@ MODELS: Mapping[tuple[str, str], Able] = {
     ("image-to-video", "kling-3.0"): Able(
         source="service reference, Image to Video (3.0)",
         seconds=_3_15,
-        contents=_names("prompt element") | _FRAMES,
-        settings=_TEXT_3 - _names("aspect_ratio"),
+        contents=names("prompt element") | _FRAMES,
+        settings=_TEXT_3 - names("aspect_ratio"),
         resolutions=_ALL,
         audio=_NATIVE,
-        most=(Most(count=3, types=_names("element")),),
+        most=(Most(count=3, types=names("element")),),
     ),
     ("omni-video", "kling-3.0-omni"): _3_OMNI,
     ("omni-video", "kling-o1"): Able(
@@ -187,8 +185,8 @@ MODELS: Mapping[tuple[str, str], Able] = {
     ("image-to-video", "kling-2.6"): Able(
         source="service reference, Capability Map (2.6)",
         seconds=_5_10,
-        contents=_names("prompt voice") | _FRAMES,
-        settings=_TEXT_2 - _names("aspect_ratio"),
+        contents=names("prompt voice") | _FRAMES,
+        settings=_TEXT_2 - names("aspect_ratio"),
         resolutions=_MORE,
         audio=_NATIVE,
         prompt=_OLDER,
@@ -200,7 +198,7 @@ MODELS: Mapping[tuple[str, str], Able] = {
     ("text-to-video", "kling-2.5-turbo"): Able(
         source="service reference, Capability Map (2.5 Turbo)",
         seconds=_5_10,
-        settings=_names("resolution aspect_ratio duration"),
+        settings=names("resolution aspect_ratio duration"),
         resolutions=_MORE,
         ratios=_RATIOS,
         prompt=_OLDER,
@@ -208,24 +206,24 @@ MODELS: Mapping[tuple[str, str], Able] = {
     ("image-to-video", "kling-2.5-turbo"): Able(
         source="service reference, Capability Map (2.5 Turbo)",
         seconds=_5_10,
-        contents=_names("prompt") | _FRAMES,
-        settings=_names("resolution duration"),
+        contents=names("prompt") | _FRAMES,
+        settings=names("resolution duration"),
         resolutions=_MORE,
         prompt=_OLDER,
         last_frame_at=_WIDE,
     ),
     ("motion-control", "kling-3.0"): Able(
         source="service reference, Motion Control 3.0",
-        contents=_names("prompt image video element"),
+        contents=names("prompt image video element"),
         settings=_MOTION,
         resolutions=_MORE,
         audio=_KEPT,
         prompt=_OLDER,
-        most=(Most(count=1, types=_names("element")),),
+        most=(Most(count=1, types=names("element")),),
     ),
     ("motion-control", "kling-2.6"): Able(
         source="service reference, Motion Control 2.6",
-        contents=_names("prompt image video"),
+        contents=names("prompt image video"),
         settings=_MOTION,
         resolutions=_MORE,
         audio=_KEPT,

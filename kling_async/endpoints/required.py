@@ -18,8 +18,8 @@ def said(request: Any, name: str) -> Any:
 
 
 def is_given(request: Any, name: str) -> bool:
-    """Tell whether a field is set, on its own or in `extra`."""
-    return getattr(request, name) is not None or name in request.extra
+    """Tell whether a field is set, on its own or in `extra`, which a nested object does not have."""
+    return getattr(request, name) is not None or name in getattr(request, "extra", {})
 
 
 def require(request: Any, *names: str) -> None:

@@ -31,8 +31,8 @@ ALLOWED: dict[str, str] = {
     "endpoints.media": "errors",
     "endpoints.parts": "endpoints.base endpoints.rules errors",
     "endpoints.matrix": "endpoints.base endpoints.rules",
-    "endpoints.matrix_images": "endpoints.base endpoints.required",
-    "endpoints.matrix_new": "",
+    "endpoints.matrix_images": "endpoints.base endpoints.matrix endpoints.required",
+    "endpoints.matrix_new": "endpoints.matrix",
     "endpoints.video": "dialects endpoints.base endpoints.matrix endpoints.parts endpoints.rules errors",
     "endpoints.clips": (
         "dialects endpoints.base endpoints.matrix endpoints.parts endpoints.required endpoints.rules errors"

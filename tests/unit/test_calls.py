@@ -191,19 +191,6 @@ def test_a_page_of_charges_as_the_service_prints_it(name: str) -> None:
     assert (page.next_cursor, page.has_more, page.result.count) == ("c2", True, 1)
 
 
-def test_a_field_of_the_class_may_have_another_name_at_the_service() -> None:
-    """A name that begins with an underscore is no name of an attribute: the metadata holds it."""
-
-    @attrs.frozen
-    class Odd:
-        ident: str = attrs.field(metadata={"name": "_id"})
-        raw: Mapping[str, object] = attrs.field(factory=dict)
-
-    row = attrs.evolve(find_endpoint("account/costs"), answer=Odd)
-    answer = decode_answer(row, Envelope(({"_id": "x", "raw": "theirs"},), many=False))
-    assert answer == Odd("x", {"_id": "x", "raw": "theirs"})
-
-
 def test_a_class_without_raw_is_given_as_it_is() -> None:
     @attrs.frozen
     class Small:

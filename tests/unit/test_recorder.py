@@ -112,9 +112,12 @@ async def test_a_lease_is_renewed_at_a_third_and_looked_at_before_every_post() -
     assert (taken.job_id, taken.owner) == ("j1", "other")
     with pytest.raises(LeaseLost):
         await mine.sending(one, clock.now)
+    assert mine.next_moment() == clock.now  # so that the loop takes note of it at once
+    assert mine.take_lost() == {"j1"}
+    assert mine.take_lost() == set()
     with pytest.raises(LeaseLost):
         await mine.sending(one, clock.now)
-    assert mine.held == {}
+    assert (mine.held, mine.take_lost(), mine.next_moment()) == ({}, set(), None)
 
 
 async def test_facts_of_a_host_are_good_for_a_day() -> None:
