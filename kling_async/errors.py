@@ -29,6 +29,7 @@ KlingError
 │   └─ SubmissionUnknown           sent, and it could not be found out whether a task exists
 ├─ SessionError
 │   ├─ SessionClosed               the session ended first: .resumable
+│   ├─ ForkError                   the session was opened before the process was forked
 │   └─ SchedulerCrashed            a bug of this package; the cause is chained
 ├─ JournalError                    the durable record could not be read or written
 │   ├─ JournalCorrupt              its file is damaged: .line
@@ -347,6 +348,10 @@ class SessionClosed(SessionError):
     def __init__(self, message: str, *, resumable: bool = True, paid: Paid | None = None) -> None:
         self.resumable = resumable
         super().__init__(message, paid=paid)
+
+
+class ForkError(SessionError):
+    """The session was opened before this process was forked off: open one of its own here. Nothing was sent."""
 
 
 class SchedulerCrashed(SessionError):

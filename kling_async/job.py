@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import attrs
 
 from .endpoints import Endpoint
-from .errors import KlingError
+from .errors import ConfigError, KlingError
 from .lifecycle import Search
 from .models import Failed, Observation, Outcome, Result, Status, Succeeded
 from .sweep import Watch
@@ -37,14 +37,15 @@ class Job:
         status: where it stands.
         metadata: what the caller gave to `submit`; never sent.
         created_at: when it was submitted (UTC).
+        duplicates: ids of further tasks that bear this job's id, if the host has shown any: each was paid for.
     """
 
     __slots__ = (
         "__weakref__",
-        "_abandon",
         "_accepted",
         "_callbacks",
         "_error",
+        "_keeper",
         "_news",
         "_outcome",
         "_row",
@@ -52,6 +53,7 @@ class Job:
         "_waiters",
         "_watchers",
         "created_at",
+        "duplicates",
         "id",
         "metadata",
         "request",
@@ -67,7 +69,7 @@ class Job:
         *,
         created_at: datetime,
         metadata: Mapping[str, object] | None = None,
-        abandon: Callable[[Job], None],
+        keeper: Keeper | None = None,
         status: Status = Status.QUEUED,
         task_id: str | None = None,
     ) -> None:
@@ -79,7 +81,8 @@ class Job:
         self.task_id: str | None = task_id
         self._accepted = task_id is not None
         self._row = endpoint
-        self._abandon = abandon
+        self._keeper = keeper
+        self.duplicates: tuple[str, ...] = ()
         self._outcome: Outcome | None = None
         self._error: KlingError | None = None
         self._news: Observation | None = None
@@ -137,10 +140,7 @@ class Job:
         while not self._accepted and not self.done():
             self._task_waiters = self._task_waiters if self._task_waiters is not None else {}
             await _Waiting(self._task_waiters)
-        if self.task_id is None:
-            self.result()
-            raise AssertionError("a job without a task cannot have a result")
-        return self.task_id
+        return self.task_id if self.task_id is not None else self.result().task_id
 
     async def watch(self) -> AsyncIterator[Observation]:
         """Yield what is known of the task now, then every change, and end when the job does; raises nothing."""
@@ -160,7 +160,36 @@ class Job:
 
     def abandon(self) -> None:
         """Follow it no longer. The service knows no cancel: a task that exists goes on, and costs what it costs."""
-        self._abandon(self)
+        if self._keeper is not None:
+            self._keeper.abandon(self)
+
+    async def resend(self) -> None:
+        """Send an unresolved job once more, under its old id, and let it go on: await it again.
+
+        Nobody knows whether it has a task. A host that refuses an id it knows answers so, and the task is found; any
+        other makes a second one, and bills it.
+
+        Raises:
+            ConfigError: its status is not UNRESOLVED, or what was asked for is not known.
+            JournalError: it could not be recorded; nothing is sent.
+            SessionError: the session is closed, or has crashed.
+        """
+        await self._require_keeper().resend(self)
+
+    async def forget(self) -> None:
+        """Leave an unresolved job as it is: later runs look it up no more. Its status becomes ABANDONED.
+
+        Raises:
+            ConfigError: its status is not UNRESOLVED.
+            JournalError: it could not be recorded.
+            SessionError: the session is closed, or has crashed.
+        """
+        await self._require_keeper().forget(self)
+
+    def _require_keeper(self) -> Keeper:
+        if self._keeper is None or self.status is not Status.UNRESOLVED:
+            raise ConfigError(f"job {self.id} is {self.status}: this is for jobs that are unresolved")
+        return self._keeper
 
     # --- for the scheduler -----------------------------------------------------------------------------------------
 
@@ -193,6 +222,17 @@ class Job:
         self.status = Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
         self._end()
 
+    def reopen(self, status: Status) -> None:
+        """Go on after all: its owner has decided so."""
+        self._outcome, self.status = None, status
+
+    def add_duplicate(self, task_id: str) -> bool:
+        """Keep the id of a further task of this job; tell whether it is new."""
+        is_new = task_id != self.task_id and task_id not in self.duplicates
+        if is_new:
+            self.duplicates = (*self.duplicates, task_id)
+        return is_new
+
     def release(self, error: KlingError) -> None:
         """Wake everybody with an error that is the session's, not the job's: its status stays what it was."""
         if not self.done():
@@ -218,6 +258,22 @@ class Job:
                 callback(self)
             except Exception:  # noqa: BLE001 - the caller's own, and nobody else's trouble
                 _log.exception("a callback of job %s raised", self.id)
+
+
+class Keeper(Protocol):
+    """Who carries out what the user decides about a job: the scheduler."""
+
+    def abandon(self, job: Job) -> None:
+        """Follow it no longer."""
+        ...
+
+    async def resend(self, job: Job) -> None:
+        """Send an unresolved job once more."""
+        ...
+
+    async def forget(self, job: Job) -> None:
+        """Give an unresolved job up."""
+        ...
 
 
 class _Waiting:
@@ -260,6 +316,8 @@ class Track:
         accepted_at: loop time at which its task was accepted, seconds.
         refused: how often it was refused for lack of slots with nothing of ours running.
         refused_at: loop time of the first of these, seconds.
+        is_barred: the account was refused when it was sent.
+        insists: it is sent again on its owner's word, though it may have a task.
         is_over: it was settled, or lost; its handle may learn that a moment later, when it is recorded.
         empty_answers: how often it was seen succeeded without a file.
         misses: single queries in a row that did not find its task.
@@ -278,6 +336,8 @@ class Track:
     accepted_at: float = 0.0
     refused: int = 0
     refused_at: float = 0.0
+    is_barred: bool = False
+    insists: bool = False
     is_over: bool = False
     empty_answers: int = 0
     misses: int = 0

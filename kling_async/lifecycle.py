@@ -17,6 +17,8 @@ from collections.abc import Mapping
 import attrs
 
 from .errors import (
+    AccountError,
+    AuthError,
     BadEnvelope,
     ConnectFailed,
     JournalError,
@@ -102,6 +104,13 @@ class Refused:
 
 
 @attrs.frozen
+class Barred:
+    """Nothing was made, and nothing of this account will be before somebody has paid, or given another key."""
+
+    error: AccountError | AuthError
+
+
+@attrs.frozen
 class Later:
     """Nothing was made, and it may go later: too many requests, or no slot."""
 
@@ -128,9 +137,11 @@ class Unsure:
     exists: bool = False
 
 
-Verdict = NotSent | Refused | Later | Accepted | Unsure
+Verdict = NotSent | Refused | Barred | Later | Accepted | Unsure
 
 
+# The codes of the account and of the token. What only the status says (a gateway's 403) may be about one request.
+_OF_THE_TOKEN = frozenset({1000, 1001, 1002, 1003, 1004, "invalid_api_key"})
 _NO_SUCH_PAGE = frozenset({404, 405})  # whatever page it is: there is nothing behind it that could make a task
 
 
@@ -146,6 +157,8 @@ def judge_submission(answer: Observation | KlingError) -> Verdict:
         return NotSent(answer)
     if isinstance(answer, Throttled | SlotsFull):
         return Later(answer)
+    if isinstance(answer, AccountError) or (isinstance(answer, AuthError) and _is_of_the_token(answer)):
+        return Barred(answer)
     if isinstance(answer, ServiceError) and is_duplicate(answer):
         return Unsure(answer, exists=True)
     if isinstance(answer, BadEnvelope) and answer.http_status in _NO_SUCH_PAGE:
@@ -153,6 +166,10 @@ def judge_submission(answer: Observation | KlingError) -> Verdict:
     if isinstance(answer, ServerFault | TransportError) or answer.paid != "no":
         return Unsure(answer)
     return Refused(answer)
+
+
+def _is_of_the_token(error: AuthError) -> bool:
+    return error.code in _OF_THE_TOKEN or (error.code is None and error.http_status == 401)
 
 
 # --- looking up an unsure job --------------------------------------------------------------------------------------
@@ -221,7 +238,13 @@ class Look:
 
 @attrs.frozen
 class Resend:
-    """Send the same request with the same external id."""
+    """Send the same request with the same external id.
+
+    Attributes:
+        proved: the host has shown that there is no task; else its owner takes the risk.
+    """
+
+    proved: bool = True
 
 
 @attrs.frozen
@@ -243,9 +266,20 @@ def judge_search(search: Search, *, can_find: bool | None, now: float, policy: P
         return Look()
     if can_find and not search.exists and search.absent >= _READS_BEFORE_RESEND:
         return Resend() if search.resent < _RESENDS else GiveUp()
+    if can_find and not search.exists and search.absent:
+        return Look()  # one more read, and it is known
     # A host that answered none of the looks (an outage) deserves patience; one that answered has had its chance.
     patient = can_find is not False and age_s < _WINDOWS_BEFORE_GIVING_UP * policy.settle_s
-    return Look() if patient or search.answered < _READS_BEFORE_RESEND else GiveUp()
+    if patient or search.answered < _READS_BEFORE_RESEND:
+        return Look()
+    return Resend(proved=False) if may_insist(search, policy) else GiveUp()
+
+
+def may_insist(search: Search | None, policy: Policy) -> bool:
+    """Tell whether a job is sent again though it may have a task, because its owner said so beforehand."""
+    if policy.on_unknown != "resend":
+        return False
+    return search is None or (not search.exists and search.resent < _RESENDS)
 
 
 # --- news about a task ---------------------------------------------------------------------------------------------

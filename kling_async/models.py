@@ -210,6 +210,14 @@ def _from(low: float, high: float = math.inf) -> Callable[[object, attrs.Attribu
     return check
 
 
+def _one_of(*words: str) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    def check(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
+        if value not in words:
+            raise ConfigError(f"{field.name}={value!r} must be one of {', '.join(words)}")
+
+    return check
+
+
 @attrs.frozen(kw_only=True)
 class Policy:
     """How patient the session is; every field has a default that needs no thought.
@@ -220,6 +228,12 @@ class Policy:
         unreachable_s: seconds of unbroken connection failures after which queued jobs are rejected, unpaid.
         slots_wait_s: seconds of refusals for lack of slots, with nothing of ours running, after which jobs are
             rejected, unpaid.
+        account_wait_s: seconds for which jobs wait, unsent, while the host refuses the account (no balance, no rights)
+            or a key that worked before; then they are rejected, unpaid. One knock at a time finds out, up to a minute
+            apart.
+        on_unknown: what becomes of a job that was sent and not answered where the host cannot be asked whether it made
+            a task. "raise" ends it with SubmissionUnknown, and its owner decides. "resend" sends it again under the
+            same id, at most twice: a host that does not refuse an id it knows then makes, and bills, a second task.
         grace_s: seconds that submissions in flight get when the session closes.
         lease_s: seconds for which a session's jobs in a shared journal stay its own without renewal.
         sweep_s: shortest interval between two sweeps over what is pending, seconds; the first ones after a pause come
@@ -238,6 +252,8 @@ class Policy:
     task_limit_s: float = attrs.field(default=7200.0, validator=_above_zero)
     unreachable_s: float = attrs.field(default=300.0, validator=_above_zero)
     slots_wait_s: float = attrs.field(default=3600.0, validator=_above_zero)
+    account_wait_s: float = attrs.field(default=3600.0, validator=_above_zero)
+    on_unknown: Literal["raise", "resend"] = attrs.field(default="raise", validator=_one_of("raise", "resend"))
     grace_s: float = attrs.field(default=10.0, validator=_from(0))
     lease_s: float = attrs.field(default=420.0, validator=_above_zero)
     sweep_s: float = attrs.field(default=5.0, validator=_above_zero)
@@ -262,6 +278,7 @@ class Stats:
         queries: status queries sent, by form ("single", "batch", "list").
         slots: per (pack, model): tasks running, and the limit learned so far (None: not met).
         last_sweep_queries: queries of the last sweep.
+        paused: why nothing is sent, if the account or its key was refused; in words.
     """
 
     jobs: Mapping[Status, int]
@@ -270,3 +287,4 @@ class Stats:
     queries: Mapping[str, int]
     slots: Mapping[tuple[str, str], tuple[int, int | None]]
     last_sweep_queries: int
+    paused: str | None = None

@@ -131,6 +131,11 @@ class Poller:
     def __repr__(self) -> str:
         return f"<Poller [{self.counts.total()} queries | backoff level {self._backoff.level}]>"
 
+    def try_again(self) -> None:
+        """Ask at once: what made the host refuse has changed."""
+        self._backoff.level = 0
+        self.resume_at = self.sweep_at = self.look_at = 0.0
+
     def first_pending(self, now: float) -> None:
         """Note that something is pending after nothing was: the first sweeps come fast."""
         self._sweeps = 0

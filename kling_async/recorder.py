@@ -25,9 +25,9 @@ from typing import Any, Protocol
 import attrs
 
 from .endpoints import Endpoint, to_plain
-from .errors import BadEnvelope, JournalError, KlingError
+from .errors import BadEnvelope, JournalError, KlingError, LeaseLost
 from .job import Job
-from .journal import Entry, Journal, fingerprint, lease_lost, plain_error, revive_error
+from .journal import Entry, Journal, Update, fingerprint, lease_lost, plain_error, revive_error
 from .lifecycle import outcome_of
 from .models import Failed, Outcome, Status, Succeeded
 from .wire import decode_task
@@ -61,7 +61,7 @@ class Recorder(Protocol):
         """Record how a job ended."""
         ...
 
-    async def sending(self, job: Job, now: float, /) -> None:
+    async def sending(self, job: Job, /) -> None:
         """Record durably that a job is being sent.
 
         Raises:
@@ -72,6 +72,10 @@ class Recorder(Protocol):
 
     async def learn(self, key: str, value: object, /) -> None:
         """Remember a fact about the host."""
+        ...
+
+    def let_go(self) -> list[Job]:
+        """Follow what other processes hold no longer; give those jobs."""
         ...
 
     def next_moment(self) -> float | None:
@@ -91,11 +95,15 @@ class NoRecord:
         """Call back at once."""
         then(None)
 
-    async def sending(self, _job: Job, _now: float) -> None:
+    async def sending(self, _job: Job) -> None:
         """Nothing to do."""
 
     async def learn(self, _key: str, _value: object) -> None:
         """Nothing to do."""
+
+    def let_go(self) -> list[Job]:
+        """Nobody shares anything."""
+        return []
 
     def next_moment(self) -> float | None:
         """Never."""
@@ -115,6 +123,7 @@ class Record:
         held: job id → its entry, of the open jobs of this session.
         foreign: job id → job, of those that another process holds; followed in the journal.
         lost: ids of jobs that another process has taken over, until the loop has taken note.
+        owed: job id → what could not be written, and is tried again until it can.
         renew_at: loop time of the next renewal.
         leased_until: loop time until which the lease surely runs.
     """
@@ -127,9 +136,11 @@ class Record:
     held: dict[str, Entry] = attrs.field(factory=dict)
     foreign: dict[str, Job] = attrs.field(factory=dict)
     lost: set[str] = attrs.field(factory=set)
+    owed: dict[str, Update] = attrs.field(factory=dict)
     renew_at: float = 0.0
     leased_until: float = 0.0
     look_at: float = 0.0
+    _last: dict[str, Update] = attrs.field(factory=dict)  # the newest of what is being written, per job
 
     def __repr__(self) -> str:
         return f"<Record [{len(self.held)} held, {len(self.foreign)} with others | {self.journal!r}]>"
@@ -162,7 +173,7 @@ class Record:
             found = await self.journal.add(entry)
         except asyncio.CancelledError:
             # Nobody will hold its handle: a later run must not find it there, and send it.
-            self.journal.put(entry.change(state=Status.ABANDONED))
+            self._send(entry.change(state=Status.ABANDONED))
             raise
         if found is None:
             self._prolong(began)
@@ -187,13 +198,30 @@ class Record:
                 return taken
 
     async def take(self, job_id: str) -> Entry | None:
-        """Take over one job, if nobody holds it."""
+        """Take over one job, if nobody holds it; one that has ended meanwhile is given, and not held."""
         began = self.clock()
         entry = await self.journal.take(job_id, self.lease_s)
         if entry is not None:
             self._prolong(began)
-            self.held[job_id] = entry
+            if is_open(entry):
+                self.held[job_id] = entry
         return entry
+
+    async def reopen(self, job: Job, outcome: Outcome | None = None) -> None:
+        """Record durably that a job which was unresolved goes on, or how it ends instead.
+
+        Raises:
+            LeaseLost: another process has it.
+            JournalError: it could not be recorded.
+        """
+        entry = await self.take(job.id)
+        if entry is None or entry.state is not Status.UNRESOLVED:
+            raise lease_lost(job.id)
+        if outcome is None:
+            await self.journal.write(entry.change(state=Status.UNSURE))
+        else:
+            await self.journal.write(entry.change(state=_state_of(outcome), outcome=plain_outcome(outcome)))
+            del self.held[job.id]
 
     # --- what becomes of them --------------------------------------------------------------------------------------
 
@@ -211,8 +239,10 @@ class Record:
 
     def settle(self, job: Job, outcome: Outcome, then: Then) -> None:
         """Record how a job ended; it is held no longer then."""
-        state = Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
-        self._put(job, {"state": state, "outcome": plain_outcome(outcome)}, then)
+        fields: dict[str, object] = {"state": _state_of(outcome), "outcome": plain_outcome(outcome)}
+        if job.task_id is not None:  # again: its first record may have failed
+            fields["task_id"] = job.task_id
+        self._put(job, fields, then)
         self.held.pop(job.id, None)
 
     def _put(self, job: Job, fields: Mapping[str, object], then: Then | None) -> None:
@@ -222,29 +252,69 @@ class Record:
                 then(None)
             return
 
+        earlier = self.owed.pop(job.id, None)
+        change = entry.change(**{**({} if earlier is None else earlier.fields), **fields})
+        self._last[job.id] = change
+        self._send(change, then)
+
+    def _send(self, change: Update, then: Then | None = None) -> None:
         def written(error: JournalError | None) -> None:
-            if error is not None:
-                _log.warning("job %s is not recorded: %s", job.id, error)
+            self._note_written(change, error)
             if then is not None:
                 then(error)
 
         try:
-            self.journal.put(entry.change(**fields), written)
-        except KlingError as error:
-            written(error if isinstance(error, JournalError) else JournalError(str(error)))
+            self.journal.put(change, written)
+        except JournalError as error:
+            written(error)
+        except KlingError as error:  # JSON cannot hold it, now or later
+            _log.warning("job %s is not recorded: %s", change.job_id, error)
+            self._last.pop(change.job_id, None)
+            if then is not None:
+                then(JournalError(str(error)))
 
-    async def sending(self, job: Job, now: float) -> None:
-        """Record durably that a job is being sent, if it is surely still ours."""
+    def _note_written(self, change: Update, error: JournalError | None) -> None:
+        last = self._last.get(change.job_id)
+        if error is None or isinstance(error, LeaseLost):
+            if last is change:
+                del self._last[change.job_id]
+            if error is not None:
+                _log.warning("job %s is not recorded: %s", change.job_id, error)
+            return
+        # What was put after it must not be undone when this is written at last: so all of it is written again.
+        _log.warning("job %s is not recorded yet: %s", change.job_id, error)
+        parts = (self.owed.get(change.job_id), change, last)
+        fields = {name: value for part in parts if part is not None for name, value in part.fields.items()}
+        self.owed[change.job_id] = attrs.evolve(change if last is None else last, fields=fields)
+
+    def pay(self) -> None:
+        """Write what could not be written before."""
+        owed, self.owed = self.owed, {}
+        for change in owed.values():
+            self._send(change)
+
+    async def sending(self, job: Job) -> None:
+        """Record durably that a job is being sent, if it is surely still ours when that is done."""
         entry = self.held.get(job.id)
         if entry is None:
             raise lease_lost(job.id)
-        if now > self.leased_until - self.lease_s / _SHARE:
+        sent = attrs.evolve(entry, attempt=entry.attempt + 1, sent_at=self.wall(), state=Status.SENDING)
+        change = sent.change(state=Status.SENDING, attempt=sent.attempt, sent_at=sent.sent_at)
+        self.held[job.id], self._last[job.id] = sent, change
+        self.owed.pop(job.id, None)
+        try:
+            await self.journal.write(change)
+        except LeaseLost:
+            del self.held[job.id]
+            raise
+        finally:
+            if self._last.get(job.id) is change:
+                del self._last[job.id]
+        # A process that stood still for longer than its lease must not send: another one may be at it.
+        while self.clock() > self.leased_until - self.lease_s / _SHARE:
             await self.renew()
             if job.id not in self.held:
                 raise lease_lost(job.id)
-        sent = attrs.evolve(entry, attempt=entry.attempt + 1, sent_at=self.wall(), state=Status.SENDING)
-        self.held[job.id] = sent
-        await self.journal.write(sent.change(state=Status.SENDING, attempt=sent.attempt, sent_at=sent.sent_at))
 
     # --- leases ----------------------------------------------------------------------------------------------------
 
@@ -262,6 +332,11 @@ class Record:
         lost, self.lost = self.lost, set()
         return lost
 
+    def let_go(self) -> list[Job]:
+        """Follow what other processes hold no longer; give those jobs."""
+        jobs, self.foreign = list(self.foreign.values()), {}
+        return jobs
+
     def _prolong(self, began: float) -> None:
         self.leased_until = began + self.lease_s
         self.renew_at = began + self.lease_s / _SHARE
@@ -271,7 +346,7 @@ class Record:
         if self.lost:
             return self.clock()
         moments = [self.renew_at] if self.held else []
-        moments += [self.look_at] if self.foreign else []
+        moments += [self.look_at] if self.foreign or self.owed else []
         return min(moments, default=None)
 
     # --- facts -----------------------------------------------------------------------------------------------------
@@ -290,6 +365,20 @@ class Record:
 
 
 # --- outcomes as plain data ----------------------------------------------------------------------------------------
+
+
+def is_open(entry: Entry) -> bool:
+    """Tell whether a recorded job goes on, for whoever takes it over.
+
+    What is unresolved may be found out by now; and a submit that was cancelled had no handle yet, so it has no end.
+    """
+    if entry.state is Status.ABANDONED:
+        return entry.outcome is None and entry.attempt == 0
+    return entry.state is Status.UNRESOLVED or not entry.state.is_final
+
+
+def _state_of(outcome: Outcome) -> Status:
+    return Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
 
 
 def plain_outcome(outcome: Outcome) -> object:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
+import warnings
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from .download import Downloader
-from .errors import ConfigError, JournalError, SchedulerCrashed, SessionClosed
+from .errors import ConfigError, ForkError, JournalError, SchedulerCrashed, SessionClosed
 from .journal import Journal
 from .models import Policy
 from .recorder import Record
@@ -48,22 +50,33 @@ class Runtime:
         self._scheduler: Scheduler | None = None
         self._root: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
         self._closed = False
+        self._draining = False
         self.crash: SchedulerCrashed | None = None
 
     def __repr__(self) -> str:
         return "closed" if self._closed else repr(self._scheduler) if self._scheduler else "not entered"
+
+    def __del__(self) -> None:
+        if getattr(self, "_root", None) is not None and not self._closed and self._pid == os.getpid():
+            told = "a KlingSession was not closed: use `async with`, or `await session.aclose()`"
+            warnings.warn(told, ResourceWarning, source=self, stacklevel=2)
 
     @property
     def last_scheduler(self) -> Scheduler | None:
         """The scheduler, also after closing; None before opening."""
         return self._scheduler
 
-    def scheduler(self) -> Scheduler:
+    def scheduler(self, *, admitting: bool = False) -> Scheduler:
         """Give the scheduler of an open session.
+
+        Args:
+            admitting: for a new job; one that is being drained takes none.
 
         Raises:
             ConfigError: not opened, or opened in another event loop.
+            ForkError: opened by the process that this one was forked from.
             SessionClosed: closed.
             SchedulerCrashed: ended by a bug.
         """
@@ -73,7 +86,9 @@ class Runtime:
             if self._closed:
                 raise SessionClosed("the session is closed; nothing was sent", paid="no")
             raise ConfigError("the session is not open: use `async with KlingSession() as kling:`")
-        if self._closed or self._root.done():
+        if os.getpid() != self._pid:
+            raise ForkError("the session was opened before the process was forked: open one here")
+        if self._closed or self._root.done() or (admitting and self._draining):
             raise SessionClosed("the session is closed; nothing was sent", paid="no")
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigError("the session belongs to another event loop")
@@ -87,7 +102,7 @@ class Runtime:
         """
         if self._loop is not None or self._closed:
             raise SessionClosed("a session is entered once; make a new one", resumable=False)
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         if self._journal is not None:
             await self._journal.open()
             self._stack.push_async_callback(self._close_journal)
@@ -115,12 +130,23 @@ class Runtime:
         )
         name = f"kling_async {self._transport.host.name}"
         self._root = self._loop.create_task(self._run(self._scheduler), name=name)
+        # A loop that is closed with the session still open: the ResourceWarning says more than asyncio's own words.
+        self._root._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - as `asyncio.gather` does
+
+    async def drain(self, seconds: float) -> None:
+        """Send nothing more, and follow what was sent to its end, for so long at most."""
+        self._draining = True
+        if self._scheduler is not None and self._root is not None and not self._root.done():
+            self._scheduler.drain()
+            await asyncio.wait({self._root}, timeout=seconds)
 
     async def close(self) -> None:
         """Stop sending, give submissions in flight their grace, release every waiter, close connections."""
         self._closed = True
         if self._scheduler is None or self._root is None:
             return
+        if os.getpid() != self._pid:
+            raise ForkError("the session was opened before the process was forked: it is closed there")
         self._scheduler.stop()
         try:
             await asyncio.wait({self._root})
@@ -133,12 +159,17 @@ class Runtime:
     async def _close_journal(self) -> None:
         """Let go of what is open, so that another run can take it over at once; write what was put, and close."""
         assert self._journal is not None
+        if self.record is not None:
+            self.record.pay()
         try:
             await self._journal.release()
         except JournalError as error:
             _log.warning("the journal's jobs stay held until their lease is over: %s", error)
         finally:
             await self._journal.close()
+
+    def _loop_is_closed(self) -> bool:
+        return self._loop is None or self._loop.is_closed()
 
     async def _run(self, scheduler: Scheduler) -> None:
         """Run the loop; whatever ends it early reaches every waiter instead of leaving them to hang."""
@@ -149,8 +180,12 @@ class Runtime:
             self.crash.__cause__ = error
             _log.exception("the background loop ended with a bug")
             scheduler.release_all(self.crash)
+        except BaseExceptionGroup:
+            # A task group's word for GeneratorExit: the loop was closed with the session open, and nobody is left.
+            if not self._loop_is_closed():
+                raise
         finally:
-            if not self._closed:
+            if not self._closed and not self._loop_is_closed():
                 scheduler.release_all(self.crash or closed_early())
 
 

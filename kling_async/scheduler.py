@@ -17,25 +17,40 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from itertools import count
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import attrs
 
 from .errors import (
     BadEnvelope,
+    ConfigError,
     ConnectionLost,
     DeadlineExceeded,
     JobAbandoned,
     JournalError,
     KlingError,
+    LeaseLost,
+    SessionClosed,
     SubmissionUnknown,
     TaskVanished,
 )
 from .job import Job, Track
 from .journal import Entry
-from .lifecycle import Unsure, is_gone, is_new, is_stale, may_follow, outcome_of, paid_so_far, status_of_news
+from .lifecycle import (
+    Search,
+    Unsure,
+    is_gone,
+    is_new,
+    is_stale,
+    may_follow,
+    may_insist,
+    outcome_of,
+    paid_so_far,
+    status_of_news,
+)
 from .models import Failed, Observation, Outcome, Policy, Status, Succeeded, TaskStatus
 from .poller import Poller
-from .recorder import NoRecord, Record, Recorder, outcome_from
+from .recorder import NoRecord, Record, Recorder, is_open, outcome_from
 from .searcher import Searcher
 from .submitter import Submitter
 from .sweep import Form, Watch
@@ -46,6 +61,9 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 2.0  # between two looks at what other processes hold
 _NO_MORE_ANSWERS = 1 << 30
+_BLOCKED_S = 5.0  # the loop, or the whole machine, stood still for longer: nobody had a chance meanwhile
+_SECOND_CHANCE_S = 15.0
+_CLOCKS_APART_S = 300.0  # by how much a host's clock may be behind ours
 _TOLD = 10  # tasks named in the line that tells what is left when a session closes
 
 
@@ -96,7 +114,11 @@ class Scheduler:
         self._deadlines: list[tuple[float, int, str]] = []
         self._orders = count()
         self._wake = asyncio.Event()
+        # Where unresolved jobs wanted to be called back: all of them that their handle does not know.
+        self._callbacks: WeakKeyDictionary[Job, str] = WeakKeyDictionary()
+        self._awake_at: float | None = None
         self._closing = False
+        self._draining = False
         self._sweeping = False
         self._keeping = False
         self._sending: set[asyncio.Task[None]] = set()
@@ -154,11 +176,13 @@ class Scheduler:
             self.submitter.queue(track)
         elif job.status is Status.UNSURE:
             self.submitter.adopt_slot(track)
-            self.searcher.begin(
-                track, Unsure(ConnectionLost("sent in an earlier run, and its answer was not recorded"))
-            )
-            self._backdate(track, entry)
-            self._limit_time(track)
+            unsure = Unsure(ConnectionLost("sent in an earlier run, and its answer was not recorded"))
+            if job.row.kind == "finished":
+                self._take_unsure(track, unsure)
+            else:
+                self.searcher.begin(track, unsure)
+                self._backdate(track, entry)
+                self._limit_time(track)
         else:
             assert job.task_id is not None
             self.submitter.adopt_slot(track)
@@ -209,6 +233,75 @@ class Scheduler:
             error = JobAbandoned(f"abandoned while {job.status}", paid=paid_so_far(job.status, track.search))
             self.settle(track, Failed(Status.ABANDONED, error))
 
+    async def resend(self, job: Job) -> None:
+        """Send an unresolved job once more, on its owner's word."""
+        if job.request is None:
+            raise ConfigError(f"what job {job.id} asked for is not known here, so it cannot be sent again")
+        track = self._reopen(job, Status.QUEUED)
+        track.search, track.insists = Search(self._clock()), True
+        if self._record is not None:
+            try:
+                await self._record.reopen(job)
+            except JournalError as error:
+                self._close_again(track, SubmissionUnknown(f"it was not sent again: {error}"))
+                raise
+        self._limit_time(track)
+        self.submitter.queue(track)
+        self._wake.set()
+
+    async def forget(self, job: Job) -> None:
+        """Give an unresolved job up, on its owner's word."""
+        track = self._reopen(job, Status.UNSURE)
+        error = JobAbandoned("forgotten while it was not known whether it has a task", paid="maybe")
+        if self._record is not None:
+            try:
+                await self._record.reopen(job, Failed(Status.ABANDONED, error))
+            except JournalError as trouble:
+                self._close_again(track, SubmissionUnknown(f"it was not forgotten: {trouble}"))
+                raise
+        self._close_again(track, error, Status.ABANDONED)
+
+    def _reopen(self, job: Job, status: Status) -> Track:
+        """Take an unresolved job again: final for whoever waits, and still its owner's to decide about."""
+        if self._closing or self._draining:
+            raise SessionClosed("the session is closed; nothing was sent", paid="no")
+        assert job.status is Status.UNRESOLVED
+        self.counts[job.status] -= 1
+        job.reopen(status)
+        track = Track(
+            job=job,
+            order=next(self._orders),
+            gate=(job.row.pack, "" if job.request is None else job.row.model_of(job.request)),
+            slots=0 if job.request is None else job.row.slots(job.request),
+            callback_url=self._callbacks.get(job),
+        )
+        self._take(track, None)
+        return track
+
+    def _close_again(self, track: Track, error: KlingError, status: Status = Status.UNRESOLVED) -> None:
+        """End a job that was reopened for a moment; its end is on disk already, or still."""
+        track.is_over = True
+        self.counts[track.job.status] -= 1
+        self.counts[status] += 1
+        del self._open[track.job.id]
+        track.job.settle(Failed(status, error))
+
+    def credentials_changed(self) -> None:
+        """Try again at once what waits because the account or its key was refused."""
+        self.submitter.try_again()
+        self.poller.try_again()
+        self._wake.set()
+
+    def drain(self) -> None:
+        """Send nothing that is queued any more; what was sent is followed as before."""
+        self._draining = True
+        self._wake.set()
+
+    @property
+    def is_drained(self) -> bool:
+        """Nothing that was sent is open."""
+        return len(self._open) == self.counts[Status.QUEUED]
+
     def stop(self) -> None:
         """Let the loop end: nothing new is sent; submissions in flight get `grace_s`."""
         self._closing = True
@@ -222,6 +315,8 @@ class Scheduler:
             if job.status in {Status.SENDING, Status.UNSURE}:
                 own.retryable = False  # under another id it could be made, and paid, a second time
             job.release(own)
+        for job in self._recorder.let_go():
+            job.release(error.anew(job_id=job.id, task_id=job.task_id, paid="maybe"))
         left = [f"{track.job.task_id} ({track.job.endpoint})" for track in self._by_task.values()]
         if left:
             more = f" and {len(left) - _TOLD} more" if len(left) > _TOLD else ""
@@ -237,8 +332,12 @@ class Scheduler:
         async with asyncio.TaskGroup() as group:
             while not self._closing:
                 now = self._clock()
+                self._notice_gap(now)
                 self._expire(now)
-                self.submitter.dispatch(now, lambda send: self._spawn(group, send, self._sending))
+                if not self._draining:
+                    self.submitter.dispatch(now, lambda send: self._spawn(group, send, self._sending))
+                elif self.is_drained:
+                    break
                 self._start_sweep(now, group)
                 self._start_record(now, group)
                 await self._rest(now)
@@ -259,6 +358,7 @@ class Scheduler:
     async def _rest(self, now: float) -> None:
         """Sleep until the next moment that is known, or until something happens."""
         moment = self._next_moment(now)
+        self._awake_at = None if moment is None else max(moment, now)
         delay_s = None if moment is None else max(0.0, moment - now)
         alarm = None if delay_s is None else asyncio.get_running_loop().call_later(delay_s, self._wake.set)
         try:
@@ -277,7 +377,7 @@ class Scheduler:
                 self.poller.sweep_at if self._by_task else None,
             ]
         moments = [max(moment, self.poller.resume_at) for moment in questions if moment is not None]
-        submit_at = self.submitter.next_moment(now)
+        submit_at = None if self._draining else self.submitter.next_moment(now)
         moments += [] if submit_at is None else [submit_at]
         moments += [self._deadlines[0][0]] if self._deadlines else []
         record_at = None if self._keeping else self._recorder.next_moment()
@@ -303,6 +403,22 @@ class Scheduler:
         if track.deadline is None:
             self._set_deadline(track, self._clock() + self._policy.task_limit_s)
 
+    def _notice_gap(self, now: float) -> None:
+        """Give every job that ran out of time while nothing could run a little more, to be asked about once."""
+        expected, self._awake_at = self._awake_at, None
+        if expected is None or now - expected < _BLOCKED_S:
+            return
+        _log.warning("the event loop stood still for %.0f s: something in this process blocked it", now - expected)
+        due = [entry for entry in self._deadlines if expected < entry[0] <= now]
+        for _, order, job_id in due:
+            track = self._open.get(job_id)
+            if track is not None and track.order == order:
+                self._set_deadline(track, now + _SECOND_CHANCE_S)
+        if due:
+            self._deadlines = [entry for entry in self._deadlines if not expected < entry[0] <= now]
+            heapq.heapify(self._deadlines)
+            self.poller.sweep_at = now
+
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
             _, order, job_id = heapq.heappop(self._deadlines)
@@ -319,7 +435,12 @@ class Scheduler:
     # --- unsure jobs -----------------------------------------------------------------------------------------------
 
     def _take_unsure(self, track: Track, verdict: Unsure) -> None:
+        track.insists = False
         if track.job.row.kind == "finished":
+            if may_insist(track.search, self._policy):
+                track.search, track.insists = track.search or Search(self._clock()), True
+                self._send_again(track)
+                return
             told = f"the answer was lost, and the service cannot be asked about {track.job.endpoint}: {verdict.error}"
             self.settle(track, Failed(Status.UNRESOLVED, SubmissionUnknown(told)))
             return
@@ -370,8 +491,11 @@ class Scheduler:
     def row(self, row: JsonObject, form: Form, asked: Watch | None, request_id: str | None) -> bool:
         """Take one row of an answer; tell whether it was about a task of ours."""
         task_id, external_id = ids_of(row)
+        self.submitter.key_worked = True
         if asked is None:
             track = self._track_of(task_id, external_id)
+            if track is None and task_id is not None and external_id is not None:
+                self._note_duplicate(task_id, external_id)
         elif not asked.external:
             # A single query's answer is about what was asked, even where a gateway answers with an id of its own.
             track = self._by_task.get(asked.id)
@@ -384,10 +508,24 @@ class Scheduler:
         except BadEnvelope as error:
             _log.warning("an answer about job %s cannot be read: %s", track.job.id, error)
             return True
+        if asked is not None and asked.external and external_id is None and self._is_older(track, news):
+            _log.warning("job %s: the host answered with an older task, which is not it", track.job.id)
+            return False
         self._learn_finding(track, form, external_id, asked)
         news = attrs.evolve(news, task_id=track.job.task_id or news.task_id, request_id=request_id)
         self._take_news(track, news)
         return True
+
+    def _is_older(self, track: Track, news: Observation) -> bool:
+        """Tell whether a task is surely not the one of an unsure job: it was there before the job was."""
+        if news.created_at is None:
+            return False
+        return (track.job.created_at - news.created_at).total_seconds() > _CLOCKS_APART_S
+
+    def _note_duplicate(self, task_id: str, external_id: str) -> None:
+        track = self._open.get(external_id)
+        if track is not None and track.job.task_id is not None and track.job.add_duplicate(task_id):
+            _log.warning("job %s: the host has task %s of it as well as %s", external_id, task_id, track.job.task_id)
 
     def _learn_finding(self, track: Track, form: Form, external_id: str | None, asked: Watch | None) -> None:
         """Learn from a row whether this form of query finds tasks by external id."""
@@ -516,6 +654,8 @@ class Scheduler:
         self.counts[status] += 1
         del self._open[job.id]
         self.searcher.end(track)
+        if status is Status.UNRESOLVED and track.callback_url is not None:
+            self._callbacks[job] = track.callback_url
         followed = job.task_id is not None and self._by_task.get(job.task_id) is track
         if followed and status is Status.ABANDONED and self.submitter.is_counting(track):
             assert job.task_id is not None
@@ -527,8 +667,19 @@ class Scheduler:
             _log.info("job %s %s (%s, paid: %s)", job.id, status, type(outcome.error).__name__, outcome.error.paid)
         else:
             _log.info("job %s %s", job.id, status)
-        # Nobody is told before it is on disk; if it cannot be, the end is known all the same, and found again later.
-        self._recorder.settle(job, outcome, lambda _error: job.settle(outcome))
+        # Nobody is told before it is on disk; if it cannot be, the end is known all the same, and written later.
+        self._recorder.settle(job, outcome, lambda error: self._tell(job, outcome, error))
+
+    def _tell(self, job: Job, outcome: Outcome, error: JournalError | None) -> None:
+        if not isinstance(error, LeaseLost):
+            job.settle(outcome)
+            return
+        # It was another process's to end: what we saw may be less than what became of it.
+        self.counts[Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status] -= 1
+        if self._closing:
+            job.release(SessionClosed("another process holds the job, and follows it", paid="maybe"))
+        else:
+            self.watch_foreign(job)
 
     def lose(self, track: Track) -> None:
         """Leave a job to another process, and follow it in the journal."""
@@ -559,9 +710,11 @@ class Scheduler:
                 track = self._open.get(job_id)
                 if track is not None:
                     self.lose(track)
-            if record.foreign and now >= record.look_at:
+            if now >= record.look_at:
                 record.look_at = self._clock() + _LOOK_S
-                await record.bury()
+                record.pay()
+                if record.foreign:
+                    await record.bury()
                 for job in list(record.foreign.values()):
                     await self._look_abroad(record, job)
         except JournalError as error:
@@ -572,18 +725,36 @@ class Scheduler:
 
     async def _look_abroad(self, record: Record, job: Job) -> None:
         entry = await record.journal.find(job.id)
-        if entry is None or job.done():
+        taken = None
+        if entry is not None and not entry.state.is_final:
+            taken = await record.take(job.id)
+        if entry is None or job.done() or job.id in self._open:
             record.foreign.pop(job.id, None)
+        elif taken is not None:
+            self.go_on(job, taken)
         elif entry.state.is_final:
-            del record.foreign[job.id]
-            if entry.task_id is not None:
-                job.take_task(entry.task_id)
-            job.settle(outcome_from(entry, job.row, self._retention_s))
-        elif (taken := await record.take(job.id)) is not None:
-            del record.foreign[job.id]
-            job.status = status_of_entry(taken)
-            job.task_id = taken.task_id
-            self.resume(job, taken)
+            self._end_as(job, entry)
+
+    def go_on(self, job: Job, entry: Entry) -> None:
+        """Let a job go on from where the entry that was just taken over says it stands, or end as it says."""
+        assert self._record is not None
+        self._record.foreign.pop(job.id, None)
+        if not is_open(entry):
+            self._end_as(job, entry)
+            return
+        if entry.task_id is not None:
+            job.take_task(entry.task_id)
+        job.status = status_of_entry(entry)
+        if entry.state is Status.ABANDONED:
+            self._record.note(job, Status.QUEUED)
+        self.resume(job, entry)
+
+    def _end_as(self, job: Job, entry: Entry) -> None:
+        assert self._record is not None
+        self._record.foreign.pop(job.id, None)
+        if entry.task_id is not None:
+            job.take_task(entry.task_id)
+        job.settle(outcome_from(entry, job.row, self._retention_s))
 
     def outlive(self, track: Track, news: Observation) -> None:
         """Take note that a job that is over has a task after all: while that runs, it takes a slot."""
@@ -629,4 +800,5 @@ def status_of_entry(entry: Entry) -> Status:
     """Tell where a job of an earlier run stands now: what was being sent may have arrived."""
     if entry.task_id is not None:
         return Status.ACCEPTED
-    return Status.QUEUED if entry.state is Status.QUEUED and entry.attempt == 0 else Status.UNSURE
+    unsent = entry.state in {Status.QUEUED, Status.ABANDONED} and entry.attempt == 0
+    return Status.QUEUED if unsent else Status.UNSURE

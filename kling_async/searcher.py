@@ -125,7 +125,9 @@ class Searcher:
             decision = judge_search(track.search, can_find=can_find, now=self.clock(), policy=self.policy)
             if isinstance(decision, Resend):
                 self.end(track)
-                _log.warning("job %s: the host has no task of it; sending it again with the same id", job_id)
+                told = "the host has no task of it" if decision.proved else "the host cannot be asked about it"
+                _log.warning("job %s: %s; sending it again with the same id", job_id, told)
+                track.insists = not decision.proved
                 self.send_again(track)
             elif isinstance(decision, GiveUp):
                 self._give_up(track, exists=track.search.exists)

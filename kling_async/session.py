@@ -28,10 +28,10 @@ from .endpoints import Task, endpoint_of, find_endpoint, from_mapping, to_plain
 from .endpoints.rules import ID_PATTERN
 from .errors import ConfigError, IdempotencyMismatch, InvalidRequest, JournalError, KlingError
 from .job import Job
-from .journal import Journal, fingerprint
+from .journal import Entry, Journal, fingerprint
 from .models import Failed, Policy, Result, Stats, Status
 from .questions import EndpointLike, Questions, check_task_id
-from .recorder import Record, name_owner, outcome_from
+from .recorder import Record, is_open, name_owner
 from .runtime import Runtime
 from .scheduler import status_of_entry
 from .selection import Selection
@@ -151,12 +151,47 @@ class KlingSession(Questions):
         if self._runtime.crash is not None and error is None:
             raise self._runtime.crash
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, drain: float | None = None) -> None:
         """Close: nothing new is sent, submissions in flight get `policy.grace_s`, and every waiter is released.
 
         Waiters get SessionClosed; a job that has a task goes on at the service and can be followed again.
+
+        Args:
+            drain: seconds for which what was sent already is followed to its end first; what is queued is not sent.
+
+        Raises:
+            ConfigError: drain is not a number of seconds.
+            ForkError: it was opened by the process that this one was forked from.
         """
-        await self._runtime.close()
+        _check_timeout(drain, "drain")
+        try:
+            if drain is not None:
+                await self._runtime.drain(drain)
+        finally:
+            await self._runtime.close()
+
+    def renew_credentials(
+        self,
+        *,
+        api_key: str | Secret | None = None,
+        access_key: str | Secret | None = None,
+        secret_key: str | Secret | None = None,
+    ) -> None:
+        """Go on with other credentials: what waited because the old ones were refused is tried at once.
+
+        Args:
+            api_key: as for the session; none of the three: read from the environment again.
+            access_key: as for the session.
+            secret_key: as for the session.
+
+        Raises:
+            ConfigError: no credentials, both kinds, or half a pair.
+        """
+        api_key, access_key, secret_key = _hidden(api_key), _hidden(access_key), _hidden(secret_key)
+        self._transport.credentials = find_credentials(api_key, access_key, secret_key)
+        scheduler = self._runtime.last_scheduler
+        if scheduler is not None:
+            scheduler.credentials_changed()
 
     # --- jobs ------------------------------------------------------------------------------------------------------
 
@@ -197,7 +232,7 @@ class KlingSession(Questions):
         *,
         stacklevel: int,
     ) -> Job:
-        scheduler = self._runtime.scheduler()
+        scheduler = self._runtime.scheduler(admitting=True)
         endpoint = endpoint_of(request)
         if endpoint.kind == "call":
             name = type(request).__name__
@@ -209,7 +244,7 @@ class KlingSession(Questions):
         callback_url = callback_url or (None if own_callback else self._callback)
         first = None if named is None else self._named.get(named) or self._jobs.get(named)
         if first is not None:
-            if first.request != request:
+            if first.request is not None and first.request != request:  # None: recovered, and not known
                 raise IdempotencyMismatch("job_id", named, "already names another request", job_id=named)
             return first
         self._advise(endpoint, request, stacklevel + 1)
@@ -219,14 +254,14 @@ class KlingSession(Questions):
             request,
             created_at=self._now(),
             metadata=metadata,
-            abandon=scheduler.abandon,
+            keeper=scheduler,
         )
         self._jobs[job.id] = job
         if named is not None:
             self._named[named] = job
         timeout = timeout if timeout is not None else self._timeout
         if self._runtime.record is None or await self._record(self._runtime.record, job, callback_url, timeout):
-            self._runtime.scheduler().admit(job, callback_url=callback_url, timeout_s=timeout)
+            self._runtime.scheduler(admitting=True).admit(job, callback_url=callback_url, timeout_s=timeout)
         return job
 
     async def _record(self, record: Record, job: Job, callback_url: str | None, timeout: float | None) -> bool:
@@ -242,20 +277,18 @@ class KlingSession(Questions):
             self._named.pop(job.id, None)
             job.settle(Failed(Status.REJECTED, _unrecorded(error)))  # whoever asked for the same id meanwhile holds it
             raise
-        if found.task_id is not None:
-            job.take_task(found.task_id)
-        if found.state.is_final:
-            job.settle(outcome_from(found, job.row, self._host.retention_s))
-            return False
         scheduler = self._runtime.scheduler()
-        await record.bury()
-        taken = await record.take(job.id)
-        if taken is None:
+        taken: Entry | None = found
+        if is_open(found):
+            await record.bury()
+            taken = await record.take(job.id)
+        if scheduler.open_job(job.id) is job:
+            return False  # `adopt` has taken it over meanwhile
+        if taken is not None:
+            scheduler.go_on(job, taken)
+        else:
             job.status = status_of_entry(found)
             scheduler.watch_foreign(job)
-        else:
-            job.status = status_of_entry(taken)
-            scheduler.resume(job, taken)
         return False
 
     async def adopt(self) -> list[Job]:
@@ -282,20 +315,22 @@ class KlingSession(Questions):
             except ConfigError as error:
                 _log.error("job %s cannot be read from the journal, and stays there: %s", entry.job_id, error)
                 continue
-            job = Job(
+            known = self._jobs.get(entry.job_id)
+            job = known or Job(
                 entry.job_id,
                 row,
                 request,
                 created_at=datetime.fromtimestamp(entry.created_at, UTC),
                 metadata=entry.metadata,
-                abandon=scheduler.abandon,
-                status=status_of_entry(entry),
+                keeper=scheduler,
                 task_id=entry.task_id,
             )
-            self._jobs[job.id] = job
-            if not job.id.startswith(_ID_PREFIX):
-                self._named[job.id] = job
-            scheduler.resume(job, entry)
+            if scheduler.open_job(job.id) is None:
+                self._jobs[job.id] = job
+                if not job.id.startswith(_ID_PREFIX):
+                    self._named[job.id] = job
+                job.reopen(job.status)  # a name that was asked for while it could not be known that it goes on
+                scheduler.go_on(job, entry)
             jobs.append(job)
         return jobs
 
@@ -416,7 +451,6 @@ class KlingSession(Questions):
                 request,
                 created_at=self._now(),
                 metadata=metadata,
-                abandon=lambda _job: None,
             )
             job.settle(Failed(Status.REJECTED, error.anew()))
             return job
@@ -454,7 +488,7 @@ class KlingSession(Questions):
             None,
             created_at=self._now(),
             metadata=metadata,
-            abandon=scheduler.abandon,
+            keeper=scheduler,
             status=Status.ACCEPTED,
             task_id=task_id,
         )
@@ -498,6 +532,7 @@ class KlingSession(Questions):
             queries={str(form): number for form, number in scheduler.poller.counts.items()},
             slots={key: (gate.running, gate.limit) for key, gate in scheduler.submitter.gates.items()},
             last_sweep_queries=scheduler.poller.last_queries,
+            paused=None if scheduler.submitter.bar is None else str(scheduler.submitter.bar.error),
         )
 
 
@@ -523,10 +558,10 @@ def _default_host(credentials: Credentials) -> str:
     return os.environ.get("KLING_BASE_URL") or ("global" if isinstance(credentials, KeyPair) else "cometapi")
 
 
-def _check_timeout(timeout: object) -> None:
+def _check_timeout(timeout: object, name: str = "timeout") -> None:
     good = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
     if timeout is not None and not good:
-        raise ConfigError(f"timeout={timeout!r} must be a number of seconds above 0")
+        raise ConfigError(f"{name}={timeout!r} must be a number of seconds above 0")
 
 
 def _check_callback(url: object) -> None:

@@ -17,9 +17,19 @@ from typing import Any
 import attrs
 
 from .endpoints import Body, body_of, dump, encode_files, has_files, place_ids
-from .errors import BadEnvelope, InvalidRequest, KlingError, LeaseLost, Paid, SlotsFull, clean_text
+from .errors import (
+    AuthError,
+    BadEnvelope,
+    InvalidRequest,
+    KlingError,
+    LeaseLost,
+    Paid,
+    ServiceError,
+    SlotsFull,
+    clean_text,
+)
 from .job import Owner, Track
-from .lifecycle import Accepted, Later, NotSent, Refused, Unsure, Verdict, judge_submission
+from .lifecycle import Accepted, Barred, Later, NotSent, Refused, Unsure, Verdict, judge_submission
 from .models import Failed, Observation, Policy, Status
 from .recorder import Recorder
 from .retry import Backoff
@@ -33,9 +43,25 @@ _PROOF_FRESH_S = 10.0  # a task may become visible while its job waits for a slo
 _BEHIND = 1 << 60  # beyond every place in line
 _REFUSALS_ALONE = 5
 _REFUSED_ALONE_S = 60.0
+_FIRST_KNOCK_S = 10.0
 _UNBROKEN_S = 150.0  # two tries with the longest delay lie closer together than this
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@attrs.define
+class Bar:
+    """The account is refused as a whole: nothing goes but one knock at a time.
+
+    Attributes:
+        error: the last refusal.
+        since: loop time of the first, seconds.
+        knock_at: loop time of the next try, seconds.
+    """
+
+    error: ServiceError
+    since: float
+    knock_at: float = 0.0
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -50,6 +76,8 @@ class Submitter:
         gates: slots per (pack, model).
         sent: create requests sent so far.
         in_flight: create requests not answered yet.
+        bar: why nothing may be sent for now, if the account or its key was refused.
+        key_worked: the host has let us in with these credentials; so a later refusal is a change, and not a mistake.
     """
 
     transport: Transport
@@ -64,9 +92,12 @@ class Submitter:
     gates: dict[tuple[str, str], Gate] = attrs.field(factory=dict)
     sent: int = 0
     in_flight: int = 0
+    bar: Bar | None = None
+    key_worked: bool = False
     _waiting: dict[tuple[str, str], list[tuple[int, Track]]] = attrs.field(factory=dict)
     _backoff: Backoff = attrs.field(init=False)
     _slots_backoff: Backoff = attrs.field(init=False)
+    _knocks: Backoff = attrs.field(init=False)
     _resume_at: float = 0.0
     _unreachable_since: float | None = None
     _unreachable_at: float = 0.0
@@ -75,6 +106,7 @@ class Submitter:
     def __attrs_post_init__(self) -> None:
         self._backoff = Backoff(self.rng)
         self._slots_backoff = Backoff(self.rng)
+        self._knocks = Backoff(self.rng, first_s=_FIRST_KNOCK_S)
 
     def __repr__(self) -> str:
         waiting = sum(len(queue) for queue in self._waiting.values())
@@ -84,8 +116,9 @@ class Submitter:
         """Put a job in line; one that was refused for lack of a slot gets its old place back.
 
         One of several slots that was refused with nothing of ours running goes to the end: what fits must not wait.
+        So does one for which the account was refused: another may be allowed.
         """
-        place = track.order + (_BEHIND if track.slots > 1 and track.refused else 0)
+        place = track.order + (_BEHIND if (track.slots > 1 and track.refused) or track.is_barred else 0)
         heapq.heappush(self._waiting.setdefault(track.gate, []), (place, track))
 
     def next_moment(self, now: float) -> float | None:
@@ -93,13 +126,12 @@ class Submitter:
         if not any(self._waiting.values()):
             return None
         moments = [gate.shut_until for gate in self.gates.values() if gate.shut_until > now]
-        if self._resume_at > now:
-            moments.append(self._resume_at)
+        moments += [moment for moment in (self._resume_at, self.bar.knock_at if self.bar else 0.0) if moment > now]
         return min(moments, default=None)
 
     def dispatch(self, now: float, spawn: Spawn) -> None:
         """Start as many submissions as slots, connections and trouble allow, the longest waiting first."""
-        if now < self._resume_at:
+        if now < self._resume_at or (self.bar is not None and now < self.bar.knock_at):
             return
         progress = True
         while progress:
@@ -107,7 +139,8 @@ class Submitter:
             # The longest waiting first, so that no model starves another of the session's own bound.
             for key, waiting in sorted(self._waiting.items(), key=lambda entry: entry[1][:1]):
                 # One knock at a time while nobody opens.
-                most = 1 if self._unreachable_since is not None else self.policy.max_submissions
+                knocking = self._unreachable_since is not None or self.bar is not None
+                most = 1 if knocking else self.policy.max_submissions
                 if self.in_flight < most:
                     progress |= self._let_one_go(key, waiting, now, spawn)
                     if waiting and self._is_held_up(key, waiting[0][1], now):
@@ -123,10 +156,10 @@ class Submitter:
         if not gate.admits(track.slots, now) or not self._has_room(track.slots):
             return False
         heapq.heappop(waiting)
+        if self._is_proof_old(track):
+            self.look_again(track)
+            return True
         if track.search is not None:
-            if now - track.search.absent_at > _PROOF_FRESH_S:
-                self.look_again(track)
-                return True
             track.search.resent += 1
         gate.sent(track.slots)
         self.in_flight += 1
@@ -148,7 +181,11 @@ class Submitter:
         answer: Observation | KlingError
         try:
             body = await self._encode(track)
-            await self.recorder.sending(track.job, self.clock())
+            await self.recorder.sending(track.job)
+            # All that was known may have changed while that was written: the process may even have stood still.
+            if track.is_over or self._is_proof_old(track):
+                self._take_back(track)
+                return
             self.sent += 1
             envelope = await self.transport.submit(track.job.row.path, body)
             if len(envelope.rows) != 1:
@@ -159,6 +196,19 @@ class Submitter:
         finally:
             self.in_flight -= 1
         self._take_verdict(track, judge_submission(answer))
+
+    def _is_proof_old(self, track: Track) -> bool:
+        """Tell whether it is too long ago that the host was seen to have no task of a job that was sent before."""
+        search = track.search
+        return search is not None and not track.insists and self.clock() - search.absent_at > _PROOF_FRESH_S
+
+    def _take_back(self, track: Track) -> None:
+        """Not send a job after all: nobody wants it any more, or it must be looked up once more first."""
+        self.gates[track.gate].returned(track.slots)
+        if not track.is_over:
+            assert track.search is not None
+            track.search.resent -= 1
+            self.look_again(track)
 
     def _read(self, track: Track, row: JsonObject) -> Observation:
         job = track.job
@@ -190,6 +240,8 @@ class Submitter:
             self._unreachable_since = None
         if not isinstance(verdict, NotSent | Later):
             self._throttled_since = None
+        if isinstance(verdict, Accepted | Refused) or (isinstance(verdict, Later) and _is_let_in(verdict.error)):
+            self._let_in()
         if track.is_over:  # abandoned, or out of time, while the answer was on its way
             if isinstance(verdict, Accepted) and track.job.task_id is None:
                 gate.taken(track.slots)
@@ -208,9 +260,9 @@ class Submitter:
             self.unsure(track, verdict)
         elif isinstance(verdict, Refused):
             gate.returned(track.slots)
-            # One that was sent before may have a task after all, however surely it was not found.
-            paid: Paid = "no" if track.search is None else "maybe"
-            self.owner.settle(track, Failed(Status.REJECTED, verdict.error.anew(paid=paid)))
+            self._reject(track, verdict.error)
+        elif isinstance(verdict, Barred):
+            self._wait_for_account(track, gate, verdict)
         elif isinstance(verdict, Later):
             self._wait_for_turn(track, gate, verdict)
         elif isinstance(verdict.error, LeaseLost):
@@ -219,6 +271,48 @@ class Submitter:
         else:
             self._wait_for_host(track, gate, verdict)
 
+    def _let_in(self) -> None:
+        """Take note that the host accepts the account and its key."""
+        self.key_worked = True
+        self._knocks.level = 0
+        if self.bar is not None:
+            self.bar = None
+            _log.warning("the account is accepted again: sending goes on")
+
+    def try_again(self) -> None:
+        """Knock at once, if the account or its key was refused: something has changed."""
+        if self.bar is not None:
+            self.bar.knock_at = 0.0
+            self._knocks.level = 0
+
+    def _wait_for_account(self, track: Track, gate: Gate, verdict: Barred) -> None:
+        now, error = self.clock(), verdict.error
+        gate.returned(track.slots)
+        is_news = self.bar is None
+        if is_news and isinstance(error, AuthError) and not self.key_worked:
+            self._reject(track, error)  # a wrong key from the start, to be corrected before anything else
+            return
+        if self.bar is None:
+            self.bar = Bar(error, since=now)
+            _log.warning("nothing is sent until the host accepts the account again: %s", error)
+        self.bar.error = error
+        if now >= self.bar.knock_at:
+            self.bar.knock_at = now + self._knocks.trouble(error.retry_in_s)
+        if now - self.bar.since >= self.policy.account_wait_s:
+            waiting = [entry[1] for queue in self._waiting.values() for entry in queue if not entry[1].is_over]
+            for other in (track, *waiting):
+                self._reject(other, error)
+        elif is_news and not isinstance(error, AuthError):
+            self._reject(track, error)  # one job brings the news; the others wait
+        else:
+            track.is_barred = True
+            self._requeue(track)
+
+    def _reject(self, track: Track, error: KlingError) -> None:
+        # One that was sent before may have a task after all, however surely it was not found.
+        paid: Paid = "no" if track.search is None else "maybe"
+        self.owner.settle(track, Failed(Status.REJECTED, error.anew(paid=paid)))
+
     def _wait_for_turn(self, track: Track, gate: Gate, verdict: Later) -> None:
         now = self.clock()
         if not isinstance(verdict.error, SlotsFull):
@@ -226,7 +320,7 @@ class Submitter:
             self._throttled_since = now if self._throttled_since is None else self._throttled_since
             if now - self._throttled_since >= self.policy.slots_wait_s:
                 # A gateway hides an empty pack behind the same words; nobody must wait for that without end.
-                self.owner.settle(track, Failed(Status.REJECTED, verdict.error))
+                self._reject(track, verdict.error)
                 return
             if now >= self._resume_at:  # several that are refused at once are one refusal
                 _log.warning("the host refuses creates for now: %s", verdict.error)
@@ -238,11 +332,11 @@ class Submitter:
             gate.full(track.slots, now, max(1.0, self._slots_backoff.trouble()) if alone else 0.0)
             since = gate.refused_since
             if since is not None and now - since >= self.policy.slots_wait_s:
-                self.owner.settle(track, Failed(Status.REJECTED, verdict.error))
+                self._reject(track, verdict.error)
                 return
             if alone and self._is_too_large(track, now):
                 told = f"it takes {track.slots} slots at once, which the account does not seem to have: {verdict.error}"
-                self.owner.settle(track, Failed(Status.REJECTED, SlotsFull(told, code=verdict.error.code)))
+                self._reject(track, SlotsFull(told, code=verdict.error.code))
                 return
         self._requeue(track)
 
@@ -262,7 +356,7 @@ class Submitter:
             self._unreachable_since = now  # an outage of long ago is not this one
         self._unreachable_at = now
         if not verdict.error.retryable or now - self._unreachable_since >= self.policy.unreachable_s:
-            self.owner.settle(track, Failed(Status.REJECTED, verdict.error))
+            self._reject(track, verdict.error)
             return
         if now >= self._resume_at:  # several that fail at once are one knock
             self._resume_at = min(now + self._backoff.trouble(), self._unreachable_since + self.policy.unreachable_s)
@@ -270,6 +364,8 @@ class Submitter:
         self._requeue(track)
 
     def _requeue(self, track: Track) -> None:
+        if track.search is not None:
+            track.search.resent -= 1  # nothing was made of it
         self.owner.set_status(track, Status.QUEUED)
         self.queue(track)
 
@@ -288,3 +384,8 @@ class Submitter:
             track.holds_slot = False
             self._slots_backoff.success()
             self.gates[track.gate].released_by_end(track.slots)
+
+
+def _is_let_in(error: ServiceError) -> bool:
+    # A refusal for lack of slots is about this account; a gateway's "too many requests" may come before it looks.
+    return isinstance(error, SlotsFull)

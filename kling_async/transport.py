@@ -26,7 +26,7 @@ import attrs
 from yarl import URL
 
 from ._version import __version__
-from .auth import Credentials
+from .auth import Credentials, Secret
 from .dialects import Host
 from .endpoints import Endpoint, find_endpoint
 from .errors import (
@@ -83,6 +83,7 @@ class Transport:
     ) -> None:
         self.host = host
         self._credentials = credentials
+        self._former: tuple[Secret, ...] = ()
         self._wall = wall
         self._borrowed = http
         self._sizes = (max_submissions, max_queries)
@@ -91,6 +92,16 @@ class Transport:
 
     def __repr__(self) -> str:
         return f"<Transport [{self.host.name} | {'open' if self._submits is not None else 'closed'}]>"
+
+    @property
+    def credentials(self) -> Credentials:
+        """What the next request is signed with."""
+        return self._credentials
+
+    @credentials.setter
+    def credentials(self, credentials: Credentials) -> None:
+        self._former += self._credentials.secrets  # the old ones stay secret
+        self._credentials = credentials
 
     async def open(self) -> None:
         """Make the connection pools; a session that was passed in is used as it is."""
@@ -180,6 +191,7 @@ class Transport:
         *,
         is_call: bool = False,
     ) -> Envelope:
+        credentials = self._credentials
         for last in (False, True):
             raw = await self._exchange(session, method, url, body, timeout)
             if isinstance(raw, KlingError):
@@ -188,8 +200,8 @@ class Transport:
                 return _open(raw, is_call=is_call)
             except ServiceError as error:
                 again = isinstance(error, AuthError) and error.code in _SKEWED and not last
-                if not again or not self._credentials.renew():
-                    raise _without_secrets(error, self._credentials) from None
+                if not again or not credentials.renew():
+                    raise _without_secrets(error, (*credentials.secrets, *self._former)) from None
                 self._learn_clock(raw.date)
                 _log.info("token refused as %s: signing a new one", error.code)
         raise AssertionError("unreachable")
@@ -252,7 +264,7 @@ class Transport:
             data = await _read_capped(response)
             if data is None:
                 return BadEnvelope(f"the answer has more than {_MOST_BYTES} bytes", http_status=response.status)
-            data = _scrubbed(data, self._credentials)
+            data = _scrubbed(data, (*self._credentials.secrets, *self._former))
             wish_s = self._wish_s(response.headers.get("Retry-After"))
             return _Raw(response.status, data, wish_s, response.headers.get("Date"))
 
@@ -280,19 +292,19 @@ def _make_session(limit: int, keepalive_s: float) -> aiohttp.ClientSession:
     )
 
 
-def _scrubbed(data: bytes, credentials: Credentials) -> bytes:
+def _scrubbed(data: bytes, secrets: Iterable[Secret]) -> bytes:
     """Take the credentials out of an answer, also where they are written with JSON's escapes."""
     if b"\\" in data:
         with contextlib.suppress(BadEnvelope, ValueError, RecursionError):
             data = json.dumps(parse_json(data), ensure_ascii=False).encode("utf-8", "replace")
-    for secret in credentials.secrets:
+    for secret in secrets:
         data = secret.scrub(data)
     return data
 
 
-def _without_secrets(error: ServiceError, credentials: Credentials) -> ServiceError:
+def _without_secrets(error: ServiceError, secrets: Iterable[Secret]) -> ServiceError:
     """Take the credentials out of a refusal's words: a gateway may quote an answer within a text of its own."""
-    for secret in credentials.secrets:
+    for secret in secrets:
         value = secret.reveal()
         if value and value in str(error):
             error.message = error.message.replace(value, "***")

@@ -33,6 +33,7 @@ _LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "realtime: run this async test on an ordinary loop, at most 60 s")
+    config.addinivalue_line("markers", "fault(number): the row of tests/FAULTS.md that this test proves")
     config.addinivalue_line("markers", "virtual(**options): arguments for this async test's VirtualLoop")
 
 

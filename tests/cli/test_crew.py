@@ -62,7 +62,6 @@ class Fake:
             find_endpoint(request),
             request,
             created_at=datetime.now(UTC),
-            abandon=lambda _job: None,
             status=Status.PROCESSING,
             task_id="-1/x",
         )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 from flow_tools import EPOCH, assert_paid_once, client, clip, kinds, service, wall
 
@@ -284,3 +285,26 @@ async def test_nobody_is_told_of_an_end_that_is_not_recorded() -> None:
         result = await job
         assert store.entries[job.id].state is Status.SUCCEEDED
         assert store.entries[job.id].outcome == {"raw": result.raw}
+
+
+# --- found by simulation -------------------------------------------------------------------------------------------
+
+
+async def test_who_stood_still_tells_what_became_of_it_and_not_what_he_missed() -> None:
+    """Its time was over before it could look; meanwhile another process has made it, and paid for it."""
+    store = MemoryStore()
+    policy = Policy(lease_s=60)
+    async with (
+        service(slots=1, duration_s=30.0) as emulator,
+        client(emulator, journal=journal(store, "first"), policy=policy) as one,
+        client(emulator, journal=journal(store, "second"), policy=policy) as other,
+    ):
+        await (await one.submit(clip("holds the slot"))).accepted()
+        job = await one.submit(clip("slow"), job_id="slow", timeout=20)
+        store.entries["slow"] = attrs.evolve(store.entries["slow"], timeout_s=None)
+        store.leases.pop("first")  # as if it had been stopped for longer than its lease
+        theirs = {job.id: job for job in await other.adopt()}["slow"]
+        await asyncio.sleep(0)
+        assert (await job).external_id == "slow"
+        assert (await theirs).url == job.result().url
+        assert_paid_once(emulator, 2)

@@ -13,6 +13,7 @@ from unit_tools import seen
 from kling_async import Asset, Job, Observation, Result, Status, TaskStatus, TextToVideo
 from kling_async.endpoints import find_endpoint
 from kling_async.errors import (
+    ConfigError,
     JobAbandoned,
     KlingError,
     RequestRejected,
@@ -31,8 +32,7 @@ FAILED = Failed(Status.FAILED, TaskFailed("risk"))
 
 
 def make(**fields: Any) -> Job:
-    usual: dict[str, Any] = {"created_at": NOW, "abandon": lambda _job: None}
-    return Job("job-7", find_endpoint("text2video"), TextToVideo(prompt="x"), **{**usual, **fields})
+    return Job("job-7", find_endpoint("text2video"), TextToVideo(prompt="x"), **{"created_at": NOW, **fields})
 
 
 async def turn() -> None:
@@ -152,12 +152,34 @@ def test_an_outcome_after_a_release_has_the_last_word() -> None:
     assert job.result() is RESULT
 
 
-def test_abandon_asks_the_owner() -> None:
-    asked: list[Job] = []
-    job = make(abandon=asked.append)
+async def test_what_the_owner_decides_goes_to_the_keeper() -> None:
+    asked: list[tuple[str, Job]] = []
+
+    class Asked:
+        def abandon(self, job: Job) -> None:
+            asked.append(("abandon", job))
+
+        async def resend(self, job: Job) -> None:
+            asked.append(("resend", job))
+
+        async def forget(self, job: Job) -> None:
+            asked.append(("forget", job))
+
+    job = make(keeper=Asked())
     job.abandon()
-    assert asked == [job]
+    for decision in (job.resend, job.forget):
+        with pytest.raises(ConfigError, match="unresolved"):
+            await decision()
     assert not job.done()
+    job.settle(Failed(Status.UNRESOLVED, SubmissionUnknown("x")))
+    await job.resend()
+    await job.forget()
+    assert asked == [("abandon", job), ("resend", job), ("forget", job)]
+    orphan = make()
+    orphan.abandon()
+    orphan.settle(Failed(Status.UNRESOLVED, SubmissionUnknown("x")))
+    with pytest.raises(ConfigError):
+        await orphan.forget()
 
 
 # --- waiting -------------------------------------------------------------------------------------------------------
@@ -340,11 +362,10 @@ async def test_accepted_after_a_release_raises_the_release() -> None:
         await job.accepted()
 
 
-async def test_a_result_without_a_task_is_a_bug_and_says_so() -> None:
+async def test_a_job_that_is_finished_at_once_was_accepted_with_what_its_result_says() -> None:
     job = make()
     job.settle(DONE)
-    with pytest.raises(AssertionError, match="without a task"):
-        await job.accepted()
+    assert await job.accepted() == "t1"
 
 
 # --- watch ---------------------------------------------------------------------------------------------------------

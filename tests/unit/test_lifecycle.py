@@ -28,6 +28,7 @@ from kling_async.errors import (
 )
 from kling_async.lifecycle import (
     Accepted,
+    Barred,
     GiveUp,
     Later,
     Look,
@@ -112,9 +113,12 @@ VERDICTS: list[tuple[Observation | KlingError, type[Verdict]]] = [
     (InvalidRequest("image", "a.png", "cannot be read"), Refused),
     (KlingError("odd"), Refused),
     (KlingError("odd", paid="maybe"), Unsure),
-    *((service(code, 401), Refused) for code in (1000, 1001, 1002, 1003, 1004)),
-    *((service(code, 429), Refused) for code in (1100, 1101, 1102, 1304)),
-    (service(1103, 403), Refused),
+    *((service(code, 401), Barred) for code in (1000, 1001, 1002, 1003, 1004)),
+    *((service(code, 429), Barred) for code in (1100, 1101, 1102, 1304)),
+    (service(1103, 403), Barred),
+    (service("invalid_api_key", 401), Barred),
+    (service("quota_not_enough", 403), Barred),
+    (service("no_such_word", 401), Refused),
     *((service(code, 400), Refused) for code in (1200, 1201, 1202, 1203, 1300, 1301)),
     (service(1302, 429), Later),
     (service(1303, 429), Later),
@@ -130,7 +134,7 @@ VERDICTS: list[tuple[Observation | KlingError, type[Verdict]]] = [
     (service("fail_to_fetch_task", 429), Later),
     (service("task_failed", 400, "parallel task over resource pack limit"), Later),
     (service(None, 400), Refused),
-    (service(None, 401), Refused),
+    (service(None, 401), Barred),
     (service(None, 403), Refused),
     (service(None, 404), Refused),
     (service(None, 408), Unsure),
@@ -148,10 +152,7 @@ VERDICTS: list[tuple[Observation | KlingError, type[Verdict]]] = [
             "a_word_of_tomorrow",
         )
     ),
-    *(
-        (service(word, 400), Refused)
-        for word in ("invalid_request", "model_mapping_failed", "task_failed", "quota_not_enough", "invalid_api_key")
-    ),
+    *((service(word, 400), Refused) for word in ("invalid_request", "model_mapping_failed", "task_failed")),
     (service("get_channel_failed", 500), Refused),
     (service("model_not_found", 503), Refused),
 ]
@@ -173,7 +174,7 @@ def test_case_4_every_answer_to_a_submission_has_its_verdict(
         assert answer.paid == "maybe"
     elif isinstance(judged, Later):
         assert isinstance(answer, Throttled | SlotsFull)
-    elif isinstance(judged, NotSent | Refused):
+    elif isinstance(judged, NotSent | Refused | Barred):
         assert judged.error.paid == "no"
 
 

@@ -12,6 +12,7 @@ from kling_async import (
     AnswerTimeout,
     Asset,
     Job,
+    JobAbandoned,
     JournalError,
     KlingError,
     LeaseLost,
@@ -19,11 +20,12 @@ from kling_async import (
     MemoryStore,
     Result,
     Status,
+    SubmissionUnknown,
     TaskFailed,
     TextToVideo,
 )
 from kling_async.endpoints import find_endpoint
-from kling_async.journal import Entry
+from kling_async.journal import Change, Entry
 from kling_async.models import Failed, Succeeded
 from kling_async.recorder import NoRecord, Record, has_ended, name_owner, outcome_from, plain_outcome
 
@@ -40,7 +42,7 @@ class Clock:
 
 def job(job_id: str = "j1") -> Job:
     request = TextToVideo(prompt="a boat")
-    return Job(job_id, ROW, request, created_at=datetime.fromtimestamp(5, UTC), abandon=lambda _job: None)
+    return Job(job_id, ROW, request, created_at=datetime.fromtimestamp(5, UTC))
 
 
 async def record(store: MemoryStore, owner: str, clock: Clock, lease_s: float = 90.0) -> Record:
@@ -59,7 +61,7 @@ async def test_without_a_journal_everything_is_told_at_once() -> None:
     nothing.note(job(), Status.UNSURE)
     nothing.note(job(), Status.ACCEPTED, told.append, task_id="t1")
     nothing.settle(job(), Failed(Status.FAILED, TaskFailed("x")), told.append)
-    await nothing.sending(job(), 0.0)
+    await nothing.sending(job())
     await nothing.learn("key", 1)
     assert told == [None, None]
     assert nothing.next_moment() is None
@@ -71,7 +73,7 @@ async def test_the_four_records_of_a_job() -> None:
     one = job()
     assert await mine.add(one, callback_url=None, timeout_s=7.0) is None
     assert (store.entries["j1"].state, store.entries["j1"].timeout_s) == (Status.QUEUED, 7.0)
-    await mine.sending(one, clock.now)
+    await mine.sending(one)
     assert (store.entries["j1"].state, store.entries["j1"].attempt, store.entries["j1"].sent_at) == ("sending", 1, 1000)
     mine.note(one, Status.ACCEPTED, task_id="t1")
     assert (store.entries["j1"].state, store.entries["j1"].task_id) == (Status.ACCEPTED, "t1")
@@ -89,10 +91,10 @@ async def test_what_surely_made_nothing_counts_as_never_sent() -> None:
     mine = await record(store, "me", clock)
     one = job()
     await mine.add(one, callback_url=None, timeout_s=None)
-    await mine.sending(one, clock.now)
+    await mine.sending(one)
     mine.note(one, Status.QUEUED, clean=True)
     assert (store.entries["j1"].state, store.entries["j1"].attempt) == (Status.QUEUED, 0)
-    await mine.sending(one, clock.now)
+    await mine.sending(one)
     assert store.entries["j1"].attempt == 1
 
 
@@ -104,20 +106,67 @@ async def test_a_lease_is_renewed_at_a_third_and_looked_at_before_every_post() -
     await mine.add(one, callback_url=None, timeout_s=None)
     assert mine.next_moment() == 1030.0
     clock.now += 70
-    await mine.sending(one, clock.now)
+    await mine.sending(one)
     assert (store.leases["me"], mine.next_moment()) == (clock.now + 90, clock.now + 30)
+    two = job("j2")
+    await mine.add(two, callback_url=None, timeout_s=None)
     other = await record(store, "other", clock)
     clock.now += 200  # away for longer than the lease
-    (taken,) = await other.claim()
-    assert (taken.job_id, taken.owner) == ("j1", "other")
+    assert {entry.job_id for entry in await other.claim()} == {"j1", "j2"}
     with pytest.raises(LeaseLost):
-        await mine.sending(one, clock.now)
+        await mine.sending(one)
+    assert mine.next_moment() == clock.now - 170  # the lease is to be renewed: what else is lost shows there
+    await mine.renew()
     assert mine.next_moment() == clock.now  # so that the loop takes note of it at once
-    assert mine.take_lost() == {"j1"}
+    assert mine.take_lost() == {"j2"}
     assert mine.take_lost() == set()
-    with pytest.raises(LeaseLost):
-        await mine.sending(one, clock.now)
+    for lost in (one, two):
+        with pytest.raises(LeaseLost):
+            await mine.sending(lost)
     assert (mine.held, mine.take_lost(), mine.next_moment()) == ({}, set(), None)
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_whoever_stood_still_after_the_record_does_not_send(is_taken: bool) -> None:
+    """Stopped between the record that it is being sent and the sending, for longer than the lease."""
+    store, clock = MemoryStore(), Clock()
+    mine, other = await record(store, "me", clock), await record(store, "other", clock)
+    one = job()
+    await mine.add(one, callback_url=None, timeout_s=None)
+    write = mine.journal.write
+
+    async def stop(change: Change) -> None:
+        await write(change)
+        clock.now += 200
+        if is_taken:
+            assert [entry.state for entry in await other.claim()] == [Status.SENDING]
+
+    mine.journal.write = stop  # type: ignore[method-assign]
+    if not is_taken:
+        await mine.sending(one)
+        assert (store.leases["me"], set(mine.held)) == (clock.now + 90, {"j1"})
+        return
+    with pytest.raises(LeaseLost):
+        await mine.sending(one)
+    assert (mine.held, mine.take_lost()) == ({}, {"j1"})
+
+
+async def test_an_unresolved_job_is_reopened_only_where_nobody_else_has_it() -> None:
+    store, clock = MemoryStore(), Clock()
+    mine, other = await record(store, "me", clock), await record(store, "other", clock)
+    one = job()
+    with pytest.raises(LeaseLost):
+        await mine.reopen(one)
+    await mine.add(one, callback_url=None, timeout_s=None)
+    unresolved = Failed(Status.UNRESOLVED, SubmissionUnknown("x"))
+    mine.settle(one, unresolved, lambda _error: None)
+    await mine.reopen(one)
+    assert (store.entries["j1"].state, set(mine.held)) == (Status.UNSURE, {"j1"})
+    with pytest.raises(LeaseLost):
+        await other.reopen(one)
+    mine.settle(one, unresolved, lambda _error: None)
+    await other.reopen(one, Failed(Status.ABANDONED, JobAbandoned("forgotten")))
+    assert (store.entries["j1"].state, other.held, store.entries["j1"].owner) == (Status.ABANDONED, {}, "other")
 
 
 async def test_facts_of_a_host_are_good_for_a_day() -> None:
