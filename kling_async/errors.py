@@ -229,11 +229,11 @@ class ServiceError(KlingError):
         retryable: bool | None = None,
         retry_in_s: float | None = None,
     ) -> None:
-        self.code = code
+        self.code: int | str | None = clean_text(code, 40) if isinstance(code, str) else code
         self.message: str = clean_text(message)
         self.http_status = http_status
         self.retry_in_s = retry_in_s
-        label = f"code {clean_text(code, 40)}" if code is not None else f"HTTP {http_status}"
+        label = f"code {self.code}" if code is not None else f"HTTP {http_status}"
         advice = _ADVICE.get(type(self), "")
         super().__init__(
             f"{self.message or 'no message'} ({label}){advice}",

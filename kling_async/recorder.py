@@ -15,11 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
-import uuid
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
@@ -30,6 +26,7 @@ from .job import Job
 from .journal import Entry, Journal, Update, fingerprint, lease_lost, plain_error, revive_error
 from .lifecycle import outcome_of
 from .models import Failed, Outcome, Status, Succeeded
+from .owners import has_ended
 from .wire import decode_task
 
 _log = logging.getLogger(__name__)
@@ -78,10 +75,6 @@ class Recorder(Protocol):
         """Follow what other processes hold no longer; give those jobs."""
         ...
 
-    def next_moment(self) -> float | None:
-        """Give the loop time of the next work of its own."""
-        ...
-
 
 class NoRecord:
     """The recorder of a session without a journal."""
@@ -104,10 +97,6 @@ class NoRecord:
     def let_go(self) -> list[Job]:
         """Nobody shares anything."""
         return []
-
-    def next_moment(self) -> float | None:
-        """Never."""
-        return None
 
 
 @attrs.define(eq=False)
@@ -140,6 +129,7 @@ class Record:
     renew_at: float = 0.0
     leased_until: float = 0.0
     look_at: float = 0.0
+    _adding: set[asyncio.Future[None]] = attrs.field(factory=set)
     _last: dict[str, Update] = attrs.field(factory=dict)  # the newest of what is being written, per job
 
     def __repr__(self) -> str:
@@ -169,16 +159,33 @@ class Record:
             owner=self.journal.owner,
             lease_until=self.wall() + self.lease_s,
         )
+        done = asyncio.get_running_loop().create_future()
+        self._adding.add(done)
         try:
             found = await self.journal.add(entry)
         except asyncio.CancelledError:
-            # Nobody will hold its handle: a later run must not find it there, and send it.
-            self._send(entry.change(state=Status.ABANDONED))
+            self._withdraw(entry)
             raise
+        finally:
+            self._adding.remove(done)
+            done.set_result(None)
         if found is None:
             self._prolong(began)
             self.held[job.id] = entry
         return found
+
+    def withdraw(self, job: Job) -> None:
+        """Take back a job that was just recorded: nobody will hold its handle."""
+        self._withdraw(self.held.pop(job.id))
+
+    def _withdraw(self, entry: Entry) -> None:
+        # A later run must not find it there, and send it.
+        self._send(entry.change(state=Status.ABANDONED))
+
+    async def finish_adding(self) -> None:
+        """Wait for those jobs that are being recorded."""
+        while self._adding:
+            await asyncio.wait(self._adding)
 
     async def bury(self) -> None:
         """End the leases of processes of this machine that run no more."""
@@ -305,7 +312,7 @@ class Record:
         try:
             await self.journal.write(change)
         except LeaseLost:
-            del self.held[job.id]
+            self.held.pop(job.id, None)
             raise
         finally:
             if self._last.get(job.id) is change:
@@ -377,6 +384,14 @@ def is_open(entry: Entry) -> bool:
     return entry.state is Status.UNRESOLVED or not entry.state.is_final
 
 
+def status_of_entry(entry: Entry) -> Status:
+    """Tell where a job of an earlier run stands now: what was being sent may have arrived."""
+    if entry.task_id is not None:
+        return Status.ACCEPTED
+    unsent = entry.state in {Status.QUEUED, Status.ABANDONED} and entry.attempt == 0
+    return Status.QUEUED if unsent else Status.UNSURE
+
+
 def _state_of(outcome: Outcome) -> Status:
     return Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
 
@@ -398,40 +413,3 @@ def outcome_from(entry: Entry, row: Endpoint, retention_s: float | None) -> Outc
             return found
     error = revive_error(plain) if "error" in plain else KlingError("its end was recorded, and cannot be read")
     return Failed(entry.state if entry.state is not Status.SUCCEEDED else Status.FAILED, error)
-
-
-# --- who holds -----------------------------------------------------------------------------------------------------
-
-
-def name_owner() -> str:
-    """Name this process so that others on the same machine can tell when it has ended."""
-    return f"{_machine()} {os.getpid()} {_started(os.getpid()) or '-'} {uuid.uuid4().hex[:8]}"
-
-
-def has_ended(owner: str) -> bool:
-    """Tell whether the process of that name surely runs no more: it was of this machine, and is not there."""
-    machine, _, rest = owner.partition(" ")
-    pid, _, started = rest.partition(" ")
-    if machine != _machine() or not pid.isdecimal():
-        return False
-    now = _started(int(pid))
-    return now is None or (started.split(" ")[0] not in {now, "-"})
-
-
-def _machine() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        boot = "-"
-    return f"{socket.gethostname()}/{boot}"
-
-
-def _started(pid: int) -> str | None:
-    """Give when a process began, in ticks since boot; None where there is none, "-" where the system does not say."""
-    try:
-        told = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        return told.rpartition(")")[2].split()[19]
-    except FileNotFoundError:
-        return None if Path("/proc/self").is_dir() else "-"
-    except OSError:
-        return "-"

@@ -148,18 +148,26 @@ class Runtime:
         if os.getpid() != self._pid:
             raise ForkError("the session was opened before the process was forked: it is closed there")
         self._scheduler.stop()
+        is_cancelled = False
+        while not self._root.done():
+            try:
+                await asyncio.wait({self._root})
+            except asyncio.CancelledError:
+                # However often whoever closes is cancelled: nothing may be left running, and nobody left waiting.
+                is_cancelled = True
+                self._root.cancel()
         try:
-            await asyncio.wait({self._root})
-        finally:
-            self._root.cancel()  # no effect, unless waiting itself was cancelled: then nothing may be left running
-            await asyncio.wait({self._root})
             self._scheduler.release_all(closed_early())
+        finally:
             await self._stack.aclose()
+        if is_cancelled:
+            raise asyncio.CancelledError
 
     async def _close_journal(self) -> None:
         """Let go of what is open, so that another run can take it over at once; write what was put, and close."""
         assert self._journal is not None
         if self.record is not None:
+            await self.record.finish_adding()
             self.record.pay()
         try:
             await self._journal.release()

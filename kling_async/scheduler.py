@@ -10,7 +10,6 @@ each submission in flight, one the sweep under way; a pending task costs a row, 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import random
 from collections import Counter
@@ -21,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
+from .deadlines import Deadlines
 from .errors import (
     BadEnvelope,
     ConfigError,
@@ -50,8 +50,9 @@ from .lifecycle import (
 )
 from .models import Failed, Observation, Outcome, Policy, Status, Succeeded, TaskStatus
 from .poller import Poller
-from .recorder import NoRecord, Record, Recorder, is_open, outcome_from
+from .recorder import NoRecord, Record, Recorder, is_open, outcome_from, status_of_entry
 from .searcher import Searcher
+from .sharing import Sharing
 from .submitter import Submitter
 from .sweep import Form, Watch
 from .transport import Transport
@@ -59,10 +60,7 @@ from .wire import JsonObject, decode_task, ids_of
 
 _log = logging.getLogger(__name__)
 
-_LOOK_S = 2.0  # between two looks at what other processes hold
 _NO_MORE_ANSWERS = 1 << 30
-_BLOCKED_S = 5.0  # the loop, or the whole machine, stood still for longer: nobody had a chance meanwhile
-_SECOND_CHANCE_S = 15.0
 _CLOCKS_APART_S = 300.0  # by how much a host's clock may be behind ours
 _TOLD = 10  # tasks named in the line that tells what is left when a session closes
 
@@ -81,6 +79,7 @@ class Scheduler:
         record: Record | None = None,
     ) -> None:
         self._record = record
+        self._sharing = None if record is None else Sharing(record=record, family=self, clock=clock)
         self._recorder: Recorder = record or NoRecord()
         self._policy = policy
         self._clock = clock
@@ -110,8 +109,7 @@ class Scheduler:
         self._by_task: dict[str, Track] = {}
         # Tasks of abandoned jobs that still take a slot: asked about until they end, for the slot's sake alone.
         self._ghosts: dict[str, float] = {}
-        # By id and order, not by track: an entry outlives its job, and must not keep the job's request alive.
-        self._deadlines: list[tuple[float, int, str]] = []
+        self._deadlines = Deadlines()
         self._orders = count()
         self._wake = asyncio.Event()
         # Where unresolved jobs wanted to be called back: all of them that their handle does not know.
@@ -120,7 +118,6 @@ class Scheduler:
         self._closing = False
         self._draining = False
         self._sweeping = False
-        self._keeping = False
         self._sending: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -339,7 +336,7 @@ class Scheduler:
                 elif self.is_drained:
                     break
                 self._start_sweep(now, group)
-                self._start_record(now, group)
+                self._start_sharing(now, group)
                 await self._rest(now)
             # Questions can be asked again, so they end at once; a submission cut off would leave its job unsure.
             for task in self._asking:
@@ -349,11 +346,11 @@ class Scheduler:
             for task in self._sending:
                 task.cancel()
 
-    def _start_record(self, now: float, group: asyncio.TaskGroup) -> None:
-        moment = self._recorder.next_moment()
-        if self._record is not None and not self._keeping and moment is not None and moment <= now:
-            self._keeping = True
-            self._spawn(group, self._keep_record(self._record), self._asking)
+    def _start_sharing(self, now: float, group: asyncio.TaskGroup) -> None:
+        moment = None if self._sharing is None else self._sharing.next_moment()
+        if self._sharing is not None and moment is not None and moment <= now:
+            self._sharing.is_busy = True
+            self._spawn(group, self._sharing.keep(), self._asking)
 
     async def _rest(self, now: float) -> None:
         """Sleep until the next moment that is known, or until something happens."""
@@ -379,9 +376,8 @@ class Scheduler:
         moments = [max(moment, self.poller.resume_at) for moment in questions if moment is not None]
         submit_at = None if self._draining else self.submitter.next_moment(now)
         moments += [] if submit_at is None else [submit_at]
-        moments += [self._deadlines[0][0]] if self._deadlines else []
-        record_at = None if self._keeping else self._recorder.next_moment()
-        moments += [] if record_at is None else [record_at]
+        sharing_at = None if self._sharing is None else self._sharing.next_moment()
+        moments += [moment for moment in (self._deadlines.next_moment, sharing_at) if moment is not None]
         return min(moments, default=None)
 
     def _spawn(
@@ -396,7 +392,7 @@ class Scheduler:
 
     def _set_deadline(self, track: Track, moment: float) -> None:
         track.deadline = moment
-        heapq.heappush(self._deadlines, (moment, track.order, track.job.id))
+        self._deadlines.set(moment, track.order, track.job.id)
 
     def _limit_time(self, track: Track) -> None:
         """Give a job without a timeout of its own the usual limit, from the moment it may cost money."""
@@ -404,24 +400,13 @@ class Scheduler:
             self._set_deadline(track, self._clock() + self._policy.task_limit_s)
 
     def _notice_gap(self, now: float) -> None:
-        """Give every job that ran out of time while nothing could run a little more, to be asked about once."""
         expected, self._awake_at = self._awake_at, None
-        if expected is None or now - expected < _BLOCKED_S:
-            return
-        _log.warning("the event loop stood still for %.0f s: something in this process blocked it", now - expected)
-        due = [entry for entry in self._deadlines if expected < entry[0] <= now]
-        for _, order, job_id in due:
-            track = self._open.get(job_id)
-            if track is not None and track.order == order:
-                self._set_deadline(track, now + _SECOND_CHANCE_S)
-        if due:
-            self._deadlines = [entry for entry in self._deadlines if not expected < entry[0] <= now]
-            heapq.heapify(self._deadlines)
-            self.poller.sweep_at = now
+        if expected is not None and self._deadlines.put_off(expected, now):
+            _log.warning("the event loop stood still for %.0f s: something in this process blocked it", now - expected)
+            self.poller.sweep_at = min(self.poller.sweep_at, now)
 
     def _expire(self, now: float) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, order, job_id = heapq.heappop(self._deadlines)
+        for order, job_id in self._deadlines.due(now):
             track = self._open.get(job_id)
             if track is not None and track.order == order:
                 job = track.job
@@ -693,54 +678,24 @@ class Scheduler:
         self._leave(track)
         self.watch_foreign(job)
 
+    def lost(self, job_id: str) -> None:
+        """Leave a job to the process that holds it now, if it is open here."""
+        track = self._open.get(job_id)
+        if track is not None:
+            self.lose(track)
+
     def watch_foreign(self, job: Job) -> None:
         """Follow a job that another process holds, in the journal."""
-        assert self._record is not None
-        self._record.foreign[job.id] = job
-        self._record.look_at = self._clock() + _LOOK_S
+        assert self._sharing is not None
+        self._sharing.follow(job)
         self._wake.set()
-
-    async def _keep_record(self, record: Record) -> None:
-        """Renew the lease, and look what became of jobs that others hold."""
-        try:
-            now = self._clock()
-            if record.held and now >= record.renew_at:
-                await record.renew()
-            for job_id in record.take_lost():
-                track = self._open.get(job_id)
-                if track is not None:
-                    self.lose(track)
-            if now >= record.look_at:
-                record.look_at = self._clock() + _LOOK_S
-                record.pay()
-                if record.foreign:
-                    await record.bury()
-                for job in list(record.foreign.values()):
-                    await self._look_abroad(record, job)
-        except JournalError as error:
-            record.renew_at = record.look_at = self._clock() + _LOOK_S
-            _log.warning("the journal cannot be used, trying again: %s", error)
-        finally:
-            self._keeping = False
-
-    async def _look_abroad(self, record: Record, job: Job) -> None:
-        entry = await record.journal.find(job.id)
-        taken = None
-        if entry is not None and not entry.state.is_final:
-            taken = await record.take(job.id)
-        if entry is None or job.done() or job.id in self._open:
-            record.foreign.pop(job.id, None)
-        elif taken is not None:
-            self.go_on(job, taken)
-        elif entry.state.is_final:
-            self._end_as(job, entry)
 
     def go_on(self, job: Job, entry: Entry) -> None:
         """Let a job go on from where the entry that was just taken over says it stands, or end as it says."""
         assert self._record is not None
         self._record.foreign.pop(job.id, None)
         if not is_open(entry):
-            self._end_as(job, entry)
+            self.end_as(job, entry)
             return
         if entry.task_id is not None:
             job.take_task(entry.task_id)
@@ -749,7 +704,8 @@ class Scheduler:
             self._record.note(job, Status.QUEUED)
         self.resume(job, entry)
 
-    def _end_as(self, job: Job, entry: Entry) -> None:
+    def end_as(self, job: Job, entry: Entry) -> None:
+        """End a job as its entry says."""
         assert self._record is not None
         self._record.foreign.pop(job.id, None)
         if entry.task_id is not None:
@@ -794,11 +750,3 @@ class Scheduler:
     def _let_go(self, track: Track) -> None:
         track.watch = None
         self.submitter.release_slot(track)
-
-
-def status_of_entry(entry: Entry) -> Status:
-    """Tell where a job of an earlier run stands now: what was being sent may have arrived."""
-    if entry.task_id is not None:
-        return Status.ACCEPTED
-    unsent = entry.state in {Status.QUEUED, Status.ABANDONED} and entry.attempt == 0
-    return Status.QUEUED if unsent else Status.UNSURE

@@ -30,10 +30,10 @@ from .errors import ConfigError, IdempotencyMismatch, InvalidRequest, JournalErr
 from .job import Job
 from .journal import Entry, Journal, fingerprint
 from .models import Failed, Policy, Result, Stats, Status
+from .owners import name_owner
 from .questions import EndpointLike, Questions, check_task_id
-from .recorder import Record, is_open, name_owner
+from .recorder import Record, is_open, status_of_entry
 from .runtime import Runtime
-from .scheduler import status_of_entry
 from .selection import Selection
 from .sweep import Form
 from .transport import Transport
@@ -260,9 +260,23 @@ class KlingSession(Questions):
         if named is not None:
             self._named[named] = job
         timeout = timeout if timeout is not None else self._timeout
-        if self._runtime.record is None or await self._record(self._runtime.record, job, callback_url, timeout):
+        record = self._runtime.record
+        if record is not None and not await self._record(record, job, callback_url, timeout):
+            return job
+        try:
             self._runtime.scheduler(admitting=True).admit(job, callback_url=callback_url, timeout_s=timeout)
+        except KlingError as error:  # closed while it was recorded
+            if record is not None:
+                record.withdraw(job)
+            self._disown(job, error)
+            raise
         return job
+
+    def _disown(self, job: Job, error: BaseException) -> None:
+        """End a job that was not taken, for whoever asked for the same id meanwhile, and leave its id free."""
+        self._jobs.pop(job.id, None)
+        self._named.pop(job.id, None)
+        job.settle(Failed(Status.REJECTED, _unrecorded(error)))
 
     async def _record(self, record: Record, job: Job, callback_url: str | None, timeout: float | None) -> bool:
         """Write a new job down; False when it was there already, and goes on from where it stood."""
@@ -273,9 +287,7 @@ class KlingSession(Questions):
             if found.fingerprint != fingerprint(job.endpoint, to_plain(job.request)):
                 raise IdempotencyMismatch("job_id", job.id, "already names another request", job_id=job.id)
         except BaseException as error:
-            self._jobs.pop(job.id, None)
-            self._named.pop(job.id, None)
-            job.settle(Failed(Status.REJECTED, _unrecorded(error)))  # whoever asked for the same id meanwhile holds it
+            self._disown(job, error)
             raise
         scheduler = self._runtime.scheduler()
         taken: Entry | None = found

@@ -773,7 +773,7 @@ async def test_a_bug_reaches_every_waiter_and_the_block() -> None:
                 await job.accepted()
                 scheduler = kling._runtime.last_scheduler
                 assert scheduler is not None
-                scheduler._deadlines.insert(0, None)  # type: ignore[arg-type]
+                scheduler._deadlines._heap.insert(0, None)  # type: ignore[arg-type]
                 with pytest.raises(SchedulerCrashed) as caught:
                     await job
                 with pytest.raises(SchedulerCrashed) as refused:

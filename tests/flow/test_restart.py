@@ -14,6 +14,7 @@ from kling_async import (
     JournalError,
     Operation,
     Policy,
+    SessionClosed,
     Status,
     SubmissionUnknown,
     TaskFailed,
@@ -308,3 +309,58 @@ async def test_who_stood_still_tells_what_became_of_it_and_not_what_he_missed() 
         assert (await job).external_id == "slow"
         assert (await theirs).url == job.result().url
         assert_paid_once(emulator, 2)
+
+
+@pytest.mark.parametrize("drain", [None, 5.0])
+async def test_what_is_recorded_while_the_session_closes_is_not_sent_later(drain: float | None) -> None:
+    """Its caller is told that nothing was taken, so no later run may find it and pay for it."""
+    store = MemoryStore()
+
+    class Slow(MemoryJournal):
+        async def add(self, entry: Entry) -> Entry | None:
+            found = await super().add(entry)
+            await asyncio.sleep(3)
+            return found
+
+    async with service() as emulator:
+        async with client(emulator, journal=Slow(wall=wall, owner="first", store=store)) as kling:
+            late = asyncio.ensure_future(kling.submit(clip(), job_id="late"))
+            await asyncio.sleep(1)
+            await kling.aclose(drain=drain)
+            with pytest.raises(SessionClosed) as caught:
+                await late
+            assert caught.value.paid == "no"
+        assert store.entries["late"].state is Status.ABANDONED
+        async with client(emulator, journal=journal(store, "second")) as kling:
+            assert await kling.adopt() == []
+        assert emulator.tasks == []
+
+
+async def test_who_follows_what_another_process_holds_is_released_at_the_end() -> None:
+    store = MemoryStore()
+    async with service(duration_s=3000.0) as emulator, client(emulator, journal=journal(store, "first")) as one:
+        await one.submit(clip("long"), job_id="long")
+        async with client(emulator, journal=journal(store, "second")) as other:
+            theirs = await other.submit(clip("long"), job_id="long")
+            waiting = asyncio.ensure_future(theirs.accepted())
+            await asyncio.sleep(0)
+        with pytest.raises(SessionClosed) as caught:
+            await theirs
+        assert caught.value.paid == "maybe"
+        with pytest.raises(SessionClosed):
+            await waiting
+
+
+async def test_an_end_that_could_not_be_written_is_written_when_the_disk_has_room_again() -> None:
+    failing = Failing(wall=wall, owner="first")
+    async with service(duration_s=30.0) as emulator, client(emulator, journal=failing) as kling:
+        first, second = [await kling.submit(clip(f"scene {index}"), job_id=f"job-{index}") for index in range(2)]
+        await asyncio.gather(first.accepted(), second.accepted())
+        failing.broken = True
+        await asyncio.gather(first, second)
+        assert {entry.state for entry in failing._store.entries.values()} == {Status.ACCEPTED}
+        failing.broken = False
+        await (await kling.submit(clip("something happens"))).accepted()
+        await asyncio.sleep(5)
+        assert {failing._store.entries[name].state for name in ("job-0", "job-1")} == {Status.SUCCEEDED}
+        assert {failing._store.entries[job.id].task_id for job in (first, second)} == {first.task_id, second.task_id}

@@ -70,26 +70,31 @@ ALLOWED: dict[str, str] = {
     "lifecycle": "errors models",
     "sweep": "models",
     "slots": "",
+    "deadlines": "",
     # movers
     "retry": "",
     "transport": "_version auth dialects endpoints errors sweep wire",
     "journal": "errors models",
+    "owners": "",
     "journal_sqlite": "errors journal models",
     "download": "dialects errors models",
     # loop
     "job": "endpoints errors lifecycle models sweep",
-    "recorder": "endpoints errors job journal lifecycle models wire",
+    "recorder": "endpoints errors job journal lifecycle models owners wire",
+    "sharing": "errors job journal recorder",
     "poller": "dialects endpoints errors models retry sweep transport wire",
     "searcher": "errors job lifecycle models poller sweep",
     "submitter": "endpoints errors job lifecycle models recorder retry slots transport wire",
-    "scheduler": "errors job journal lifecycle models poller recorder searcher submitter sweep transport wire",
+    "scheduler": (
+        "deadlines errors job journal lifecycle models poller recorder searcher sharing submitter sweep transport wire"
+    ),
     # front
     "runtime": "download errors journal models recorder scheduler transport",
     "selection": "endpoints endpoints.answers endpoints.scenes errors job",
     "questions": "calls dialects endpoints endpoints.account errors job models runtime sweep transport wire",
     "session": (
-        "auth dialects download endpoints endpoints.rules errors job journal journal_sqlite models questions recorder "
-        "runtime scheduler selection sweep transport"
+        "auth dialects download endpoints endpoints.rules errors job journal journal_sqlite models owners questions "
+        "recorder runtime selection sweep transport"
     ),
     "webhook": "auth errors models wire",
     "": (
@@ -110,7 +115,8 @@ CLI_ALLOWED = {
 
 # These decide and translate: the same arguments give the same answer. `now` and `rng` are arguments.
 PURE = (
-    *("errors", "models", "dialects", "prices", "wire", "calls", "auth", "lifecycle", "sweep", "slots", "webhook"),
+    *("errors", "models", "dialects", "prices", "wire", "calls", "auth", "lifecycle", "sweep", "slots", "deadlines"),
+    "webhook",
     *(name for name in ALLOWED if name.partition(".")[0] == "endpoints"),
 )
 IMPURE_LIBRARIES = frozenset({"aiohttp", "asyncio", "secrets", "socket", "threading", "time", "uuid"})
@@ -152,6 +158,7 @@ LONG: dict[str, str] = {
     "journal_sqlite": "the file and the thread that writes it; a third file would show what only these two share",
     "sweep": "the whole planner in one file, so that another can take its place",
     "scheduler": "the one owner of a job's state; what could leave it has left (poller, submitter, searcher)",
+    "recorder": "what is written of a job, by whom, and again where it failed: one owner of what is held and owed",
     "emulator.virtual": "a whole event loop; its parts know each other's insides",
 }
 

@@ -27,7 +27,8 @@ from kling_async import (
 from kling_async.endpoints import find_endpoint
 from kling_async.journal import Change, Entry
 from kling_async.models import Failed, Succeeded
-from kling_async.recorder import NoRecord, Record, has_ended, name_owner, outcome_from, plain_outcome
+from kling_async.owners import has_ended, name_owner
+from kling_async.recorder import NoRecord, Record, outcome_from, plain_outcome
 
 ROW = find_endpoint("text2video")
 RAW = {"task_id": "t1", "task_status": "succeed", "task_result": {"videos": [{"id": "v", "url": "https://h/x.mp4"}]}}
@@ -64,7 +65,7 @@ async def test_without_a_journal_everything_is_told_at_once() -> None:
     await nothing.sending(job())
     await nothing.learn("key", 1)
     assert told == [None, None]
-    assert nothing.next_moment() is None
+    assert nothing.let_go() == []
 
 
 async def test_the_four_records_of_a_job() -> None:

@@ -1,0 +1,45 @@
+"""Whose a job is: names of processes, by which others on the same machine can tell that one has ended.
+
+Stage: move. Before: session (its journal's owner name). After: recorder, which frees what a process that ended held.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from pathlib import Path
+
+
+def name_owner() -> str:
+    """Name this process so that others on the same machine can tell when it has ended."""
+    return f"{_machine()} {os.getpid()} {_started(os.getpid()) or '-'} {uuid.uuid4().hex[:8]}"
+
+
+def has_ended(owner: str) -> bool:
+    """Tell whether the process of that name surely runs no more: it was of this machine, and is not there."""
+    machine, _, rest = owner.partition(" ")
+    pid, _, started = rest.partition(" ")
+    if machine != _machine() or not pid.isdecimal():
+        return False
+    now = _started(int(pid))
+    return now is None or (started.split(" ")[0] not in {now, "-"})
+
+
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        boot = "-"
+    return f"{socket.gethostname()}/{boot}"
+
+
+def _started(pid: int) -> str | None:
+    """Give when a process began, in ticks since boot; None where there is none, "-" where the system does not say."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        return told.rpartition(")")[2].split()[19]
+    except FileNotFoundError:
+        return None if Path("/proc/self").is_dir() else "-"
+    except OSError:
+        return "-"

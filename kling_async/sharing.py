@@ -1,0 +1,103 @@
+"""Several processes on one journal: the lease is renewed, and what others hold is followed in the journal alone.
+
+Stage: loop. Before: scheduler (when), recorder (whose). After: scheduler (what is lost, taken over, or has ended).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from .errors import JournalError
+from .job import Job
+from .journal import Entry
+from .recorder import Record
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 2.0  # between two looks at what other processes hold
+
+
+class Family(Protocol):
+    """Who owns the jobs: the scheduler, as this part sees it."""
+
+    def open_job(self, job_id: str) -> Job | None:
+        """Give the open job of that id."""
+        ...
+
+    def lost(self, job_id: str) -> None:
+        """Leave a job to the process that holds it now, if it is open here."""
+        ...
+
+    def go_on(self, job: Job, entry: Entry) -> None:
+        """Follow a job that was just taken over."""
+        ...
+
+    def end_as(self, job: Job, entry: Entry) -> None:
+        """End a job as its entry says."""
+        ...
+
+
+@attrs.define(kw_only=True, eq=False)
+class Sharing:
+    """Keeps a session's jobs its own, and watches those of others.
+
+    Attributes:
+        record: what is held, and what others hold.
+        family: who owns the jobs.
+        clock: loop time, seconds.
+        is_busy: `keep` is under way.
+    """
+
+    record: Record
+    family: Family
+    clock: Callable[[], float]
+    is_busy: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Sharing [{self.record!r}]>"
+
+    def follow(self, job: Job) -> None:
+        """Follow a job that another process holds, in the journal."""
+        self.record.foreign[job.id] = job
+        self.record.look_at = self.clock() + _LOOK_S
+
+    def next_moment(self) -> float | None:
+        """Give the loop time at which `keep` is due, unless it is under way."""
+        return None if self.is_busy else self.record.next_moment()
+
+    async def keep(self) -> None:
+        """Renew the lease, write what could not be written, and look what became of jobs that others hold."""
+        record = self.record
+        try:
+            now = self.clock()
+            if record.held and now >= record.renew_at:
+                await record.renew()
+            for job_id in sorted(record.take_lost()):
+                self.family.lost(job_id)
+            if now >= record.look_at:
+                record.look_at = self.clock() + _LOOK_S
+                record.pay()
+                if record.foreign:
+                    await record.bury()
+                for job in list(record.foreign.values()):
+                    await self._look(job)
+        except JournalError as error:
+            record.renew_at = record.look_at = self.clock() + _LOOK_S
+            _log.warning("the journal cannot be used, trying again: %s", error)
+        finally:
+            self.is_busy = False
+
+    async def _look(self, job: Job) -> None:
+        entry, taken = await self.record.journal.find(job.id), None
+        if entry is not None and not entry.state.is_final:
+            taken = await self.record.take(job.id)
+        if entry is None or job.done() or self.family.open_job(job.id) is not None:
+            self.record.foreign.pop(job.id, None)
+        elif taken is not None:
+            self.family.go_on(job, taken)
+        elif entry.state.is_final:
+            self.family.end_as(job, entry)
