@@ -199,6 +199,11 @@ class Job:
         return self._row
 
     @property
+    def outcome(self) -> Outcome | None:
+        """The final value, once there is one."""
+        return self._outcome
+
+    @property
     def news(self) -> Observation | None:
         """What was last seen of the task."""
         return self._news

@@ -10,6 +10,8 @@ import socket
 import uuid
 from pathlib import Path
 
+_DEAD = frozenset({"Z", "X"})  # it has ended, and its parent has not asked how yet
+
 
 def name_owner() -> str:
     """Name this process so that others on the same machine can tell when it has ended."""
@@ -38,7 +40,8 @@ def _started(pid: int) -> str | None:
     """Give when a process began, in ticks since boot; None where there is none, "-" where the system does not say."""
     try:
         told = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        return told.rpartition(")")[2].split()[19]
+        fields = told.rpartition(")")[2].split()
+        return None if fields[0] in _DEAD else fields[19]
     except FileNotFoundError:
         return None if Path("/proc/self").is_dir() else "-"
     except OSError:

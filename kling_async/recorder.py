@@ -198,7 +198,8 @@ class Record:
         while True:
             began = self.clock()
             some = await self.journal.claim(self.host, _CLAIMED_AT_ONCE, self.lease_s)
-            self._prolong(began)
+            if some:  # only then does the journal prolong the lease too
+                self._prolong(began)
             taken += some
             self.held.update((entry.job_id, entry) for entry in some)
             if len(some) < _CLAIMED_AT_ONCE:

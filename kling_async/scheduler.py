@@ -704,6 +704,15 @@ class Scheduler:
             self._record.note(job, Status.QUEUED)
         self.resume(job, entry)
 
+    async def recall(self, endpoint: str) -> None:
+        """Begin with what the host has shown in earlier runs."""
+        if self._sharing is not None:
+            await self._sharing.recall(endpoint)
+
+    def recalled(self, endpoint: str, form: Form, *, found: bool) -> None:
+        """Take note of what the host has shown in an earlier run."""
+        self.poller.reach.found_external(endpoint, form, found=found)
+
     def end_as(self, job: Job, entry: Entry) -> None:
         """End a job as its entry says."""
         assert self._record is not None

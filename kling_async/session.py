@@ -35,7 +35,6 @@ from .questions import EndpointLike, Questions, check_task_id
 from .recorder import Record, is_open, status_of_entry
 from .runtime import Runtime
 from .selection import Selection
-from .sweep import Form
 from .transport import Transport
 
 _log = logging.getLogger(__name__)
@@ -292,6 +291,7 @@ class KlingSession(Questions):
         scheduler = self._runtime.scheduler()
         taken: Entry | None = found
         if is_open(found):
+            await scheduler.recall(job.endpoint)
             await record.bury()
             taken = await record.take(job.id)
         if scheduler.open_job(job.id) is job:
@@ -319,7 +319,8 @@ class KlingSession(Questions):
             raise ConfigError("adopt() needs a journal: KlingSession(journal=...)")
         jobs: list[Job] = []
         entries = await record.claim()
-        await self._recall(record, {entry.endpoint for entry in entries})
+        for endpoint in {entry.endpoint: None for entry in entries}:
+            await scheduler.recall(endpoint)
         for entry in entries:
             try:
                 row = find_endpoint(entry.endpoint)
@@ -328,6 +329,9 @@ class KlingSession(Questions):
                 _log.error("job %s cannot be read from the journal, and stays there: %s", entry.job_id, error)
                 continue
             known = self._jobs.get(entry.job_id)
+            if known is not None and known.outcome is not None and known.status is not Status.UNRESOLVED:
+                record.settle(known, known.outcome, lambda _error: None)  # what was told could not be written
+                continue
             job = known or Job(
                 entry.job_id,
                 row,
@@ -345,15 +349,6 @@ class KlingSession(Questions):
                 scheduler.go_on(job, entry)
             jobs.append(job)
         return jobs
-
-    async def _recall(self, record: Record, endpoints: set[str]) -> None:
-        """Begin with what the host has shown in earlier runs."""
-        reach = self._runtime.scheduler().poller.reach
-        for endpoint in endpoints:
-            for form in Form:
-                found = await record.learned(f"finds {endpoint} {form}")
-                if isinstance(found, bool):
-                    reach.found_external(endpoint, form, found=found)
 
     def _name_of(self, request: Any, job_id: str | None) -> str | None:
         own = getattr(request, "external_task_id", None)

@@ -15,6 +15,7 @@ from .errors import JournalError
 from .job import Job
 from .journal import Entry
 from .recorder import Record
+from .sweep import Form
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,10 @@ class Family(Protocol):
         """End a job as its entry says."""
         ...
 
+    def recalled(self, endpoint: str, form: Form, *, found: bool) -> None:
+        """Take note of what the host has shown in an earlier run."""
+        ...
+
 
 @attrs.define(kw_only=True, eq=False)
 class Sharing:
@@ -56,6 +61,7 @@ class Sharing:
     family: Family
     clock: Callable[[], float]
     is_busy: bool = False
+    _recalled: set[str] = attrs.field(factory=set)
 
     def __repr__(self) -> str:
         return f"<Sharing [{self.record!r}]>"
@@ -64,6 +70,16 @@ class Sharing:
         """Follow a job that another process holds, in the journal."""
         self.record.foreign[job.id] = job
         self.record.look_at = self.clock() + _LOOK_S
+
+    async def recall(self, endpoint: str) -> None:
+        """Begin with what the host has shown in earlier runs: what is not sure yet may hang on it."""
+        if endpoint in self._recalled:
+            return
+        self._recalled.add(endpoint)
+        for form in Form:
+            found = await self.record.learned(f"finds {endpoint} {form}")
+            if isinstance(found, bool):
+                self.family.recalled(endpoint, form, found=found)
 
     def next_moment(self) -> float | None:
         """Give the loop time at which `keep` is due, unless it is under way."""
@@ -94,6 +110,7 @@ class Sharing:
     async def _look(self, job: Job) -> None:
         entry, taken = await self.record.journal.find(job.id), None
         if entry is not None and not entry.state.is_final:
+            await self.recall(job.endpoint)
             taken = await self.record.take(job.id)
         if entry is None or job.done() or self.family.open_job(job.id) is not None:
             self.record.foreign.pop(job.id, None)

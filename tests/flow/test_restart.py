@@ -364,3 +364,16 @@ async def test_an_end_that_could_not_be_written_is_written_when_the_disk_has_roo
         await asyncio.sleep(5)
         assert {failing._store.entries[name].state for name in ("job-0", "job-1")} == {Status.SUCCEEDED}
         assert {failing._store.entries[job.id].task_id for job in (first, second)} == {first.task_id, second.task_id}
+
+
+async def test_a_name_alone_begins_with_what_the_host_has_shown_before() -> None:
+    """The first run proved that the host finds by our ids; the next one needs no other job to send again."""
+    store = MemoryStore()
+    async with service(duration_s=30.0) as emulator:
+        async with client(emulator, journal=journal(store, "first")) as kling:
+            await kling.generate(clip("shows that the host finds by external id"))
+            host = kling.host.name
+        left_behind(store, host, clip("left"), state=Status.SENDING, attempt=1, sent_at=EPOCH - 5)
+        async with client(emulator, journal=journal(store, "second")) as kling:
+            assert (await (await kling.submit(clip("left"), job_id="left"))).external_id == "left"
+        assert_paid_once(emulator, 2)

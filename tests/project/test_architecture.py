@@ -81,7 +81,7 @@ ALLOWED: dict[str, str] = {
     # loop
     "job": "endpoints errors lifecycle models sweep",
     "recorder": "endpoints errors job journal lifecycle models owners wire",
-    "sharing": "errors job journal recorder",
+    "sharing": "errors job journal recorder sweep",
     "poller": "dialects endpoints errors models retry sweep transport wire",
     "searcher": "errors job lifecycle models poller sweep",
     "submitter": "endpoints errors job lifecycle models recorder retry slots transport wire",
@@ -94,7 +94,7 @@ ALLOWED: dict[str, str] = {
     "questions": "calls dialects endpoints endpoints.account errors job models runtime sweep transport wire",
     "session": (
         "auth dialects download endpoints endpoints.rules errors job journal journal_sqlite models owners questions "
-        "recorder runtime selection sweep transport"
+        "recorder runtime selection transport"
     ),
     "webhook": "auth errors models wire",
     "": (

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,9 +214,25 @@ def test_a_process_that_runs_is_told_from_one_that_has_ended() -> None:
     assert not has_ended(mine)
     machine, pid, started, _ = mine.rsplit(" ", 3)
     child = subprocess.Popen([sys.executable, "-c", ""])
+    if Path("/proc").is_dir():
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not reaped
+        assert has_ended(f"{machine} {child.pid} {started} x")
     child.wait()
     assert has_ended(f"{machine} {child.pid} {started} x")
     assert has_ended(f"{machine} {os.getpid()} 1 x"), "another process has its number now"
     assert not has_ended(f"elsewhere/boot {child.pid} {started} x")
     assert not has_ended("a name of somebody's own")
     assert int(pid) == os.getpid()
+
+
+async def test_a_claim_that_takes_nothing_prolongs_nothing() -> None:
+    """Else a session that adopts often would never renew, and others would take over what it sends."""
+    store, clock = MemoryStore(), Clock()
+    mine = await record(store, "me", clock)
+    await mine.add(job(), callback_url=None, timeout_s=None)
+    until, renew_at = store.leases["me"], mine.next_moment()
+    for _ in range(3):
+        clock.now += 25
+        assert await mine.claim() == []
+    assert (store.leases["me"], mine.next_moment()) == (until, renew_at)
+    assert mine.leased_until == until
