@@ -12,8 +12,8 @@ download                 scheduler  lifecycle  wire
 
 Words: errors, models. Registry and wire: endpoints, dialects, prices, wire, calls, auth. Deciders, pure: lifecycle,
 sweep, slots, deadlines. Movers: retry, transport, journal, journal_sqlite, owners, download. Loop: job, recorder,
-sharing, poller, submitter, searcher, scheduler. Front: runtime, selection, questions, session. Doors: webhook, cli,
-emulator. Read lifecycle, sweep and scheduler first.
+sharing, poller, submitter, searcher, scheduler. Front: runtime, selection, questions, recovery, session, reading.
+Doors: webhook, cli, emulator. Read lifecycle, sweep and scheduler first.
 """
 
 from ._version import __version__
@@ -155,6 +155,7 @@ from .job import Job
 from .journal import Journal, MemoryJournal, MemoryStore
 from .models import Asset, Billing, Observation, Policy, Result, Stats, Status, TaskStatus
 from .prices import Estimate, estimate
+from .recovery import Finding, Found, Recovery
 from .selection import Selection
 from .session import KlingSession
 from .webhook import Callback, Webhook
@@ -213,8 +214,10 @@ __all__ = [
     "FaceChoose",
     "FaceIdentification",
     "FeatureVideo",
+    "Finding",
     "FirstFrame",
     "ForkError",
+    "Found",
     "FrameMasks",
     "Host",
     "IdempotencyMismatch",
@@ -268,6 +271,7 @@ __all__ = [
     "PreviewSelection",
     "Prompt",
     "RecognizeImage",
+    "Recovery",
     "ReferImage",
     "ReferenceImage",
     "ReferenceVideo",

@@ -357,7 +357,7 @@ class MemoryJournal:
         free = [
             entry
             for entry in map(self._store.entries.__getitem__, self._store.unsettled)
-            if entry.host == host and entry.owner not in self._store.leases
+            if entry.host == host and entry.owner not in {self._owner, *self._store.leases}
         ]
         free.sort(key=lambda entry: (entry.created_at, entry.job_id))
         return [self._taken(entry, lease_s) for entry in free[:limit]]
@@ -367,7 +367,8 @@ class MemoryJournal:
         self._opened()
         self._forget_old_leases()
         entry = self._store.entries.get(job_id)
-        if entry is None or (entry.owner in self._store.leases and not entry.state.is_final):
+        others = self._store.leases.keys() - {self._owner}
+        if entry is None or (entry.owner in others and not entry.state.is_final):
             return None
         return self._taken(entry, lease_s)
 

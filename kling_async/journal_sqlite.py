@@ -28,6 +28,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
 import attrs
 
@@ -197,14 +198,20 @@ class Store:
         mounts: Callable[[], str],
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
         check_bytes: int = _CHECK_BYTES,
+        read_only: bool = False,
     ) -> None:
         self._path = path
         self._log = path.with_name(f"{path.name}-wal")
+        self._read_only = read_only
         _check_place(path, mounts)
+        if read_only and not path.exists():
+            raise JournalError(f"there is no journal at {path}")
         try:
-            _make_private(path)
+            if not read_only:
+                _make_private(path)
             self._refuse_stumps()
-            self._db = connect(path, timeout=_BUSY_S, isolation_level=None)
+            name = f"file:{quote(os.fsencode(path))}?mode=ro" if read_only else path
+            self._db = connect(name, timeout=_BUSY_S, isolation_level=None, uri=read_only)
         except (OSError, sqlite3.Error) as error:
             raise _translated(error) from None
         # Records this connection wrote last. While owner and epoch are the same nobody else has changed them.
@@ -241,7 +248,8 @@ class Store:
             self._leases.clear()
             trouble = _translated(error)
             return [trouble.anew() for _ in works]
-        self._shorten_log()
+        if not self._read_only:
+            self._shorten_log()
         return results
 
     def _attempt(self, work: _Work) -> object:
@@ -256,6 +264,11 @@ class Store:
         self._db.execute("BEGIN")  # another process may be making the file just now: look at it at one moment
         version = self._check_kind()
         self._db.execute("COMMIT")
+        if self._read_only:
+            if version < len(_MIGRATIONS):
+                raise JournalError(f"{self._path} is empty, or of an earlier release: open it with a session first")
+            self._check(thoroughly=False)  # each record is checked when it is read
+            return
         if self._value("PRAGMA journal_mode=WAL") != "wal":
             raise JournalError(f"{self._path}: its file system cannot hold a journal; choose another folder")
         if version < len(_MIGRATIONS):
@@ -319,8 +332,10 @@ class Store:
                 raise _damaged(line)
 
     def _identify(self) -> list[tuple[int, int]]:
+        # Others may begin and end the log beside a reader, which has nothing to lose in it.
+        files = (self._path,) if self._read_only else (self._path, self._log)
         try:
-            return [(found.st_dev, found.st_ino) for found in (self._path.stat(), self._log.stat())]
+            return [(found.st_dev, found.st_ino) for found in map(Path.stat, files)]
         except FileNotFoundError:
             return []
 
@@ -620,6 +635,7 @@ class SqliteJournal:
         wall: Callable[[], float],
         owner: str | None = None,
         mounts: Callable[[], str] = read_mounts,
+        read_only: bool = False,
     ) -> None:
         """Name the file; nothing is touched before `open`.
 
@@ -628,11 +644,13 @@ class SqliteJournal:
             wall: gives the wall clock in Unix seconds.
             owner: name under which entries are held, never used before; a fresh one if left out.
             mounts: gives the system's table of mounts (form of /proc/mounts).
+            read_only: only look at a file that is there, also beside sessions that write it; every change fails.
         """
         self._path = Path(path).expanduser().absolute()
         self._wall = wall
         self._owner = owner if owner is not None else uuid.uuid4().hex
         self._mounts = mounts
+        self._read_only = read_only
         self._pid = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: _Writer | None = None
@@ -836,7 +854,7 @@ class SqliteJournal:
         self._tell(loop, [(self._rest, None)])
 
     def _begin(self) -> None:
-        self._store = Store(self._path, mounts=self._mounts)
+        self._store = Store(self._path, mounts=self._mounts, read_only=self._read_only)
 
     def _end(self) -> None:
         store, self._store = self._store, None

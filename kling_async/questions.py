@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import warnings
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -49,6 +49,7 @@ from .wire import Envelope, decode_task, ids_of, is_id
 _log = logging.getLogger(__name__)
 
 EndpointLike = str | type[Any] | Endpoint
+Ask = Callable[[Single | ListPage | CursorPage], Awaitable[Envelope]]
 _R = TypeVar("_R")
 # The standards of requests that are parts of the service a host may lack, as `Host.lacks` names them.
 _SPELT: Mapping[str, str] = {
@@ -200,7 +201,7 @@ class Questions:
         if not 1 <= page_size <= 500:
             raise ConfigError(f"page_size={page_size!r} must be from 1 to 500")
         row = list_row(endpoint)
-        pages = self._pages(row, page_size, status, product_type, since, until)
+        pages = self._pages(row, page_size, status, product_type, since, until, self._ask)
         seen: set[str | None] = set()
         async for envelope in pages:
             for entry in envelope.rows:
@@ -221,6 +222,7 @@ class Questions:
         product_type: Collection[str],
         since: datetime | None,
         until: datetime | None,
+        ask: Ask,
     ) -> AsyncIterator[Envelope]:
         """Choose the list that holds the tasks of a row, and check the filters against what it has."""
         if row.kind == "call" or (row.standard == "legacy" and not row.has_list):
@@ -234,7 +236,7 @@ class Questions:
                 raise ConfigError(f"the list of {row.name} has no filters; only the new standard's has")
             if "list" in self._host.lacks:
                 raise InvalidRequest("endpoint", row.name, f"{self._host.name} has no lists of tasks")
-            return self._list_pages(row, page_size)
+            return self._list_pages(row, page_size, ask)
         self._require(row)
         solutions = row.standard == "solutions"
         if solutions and product_type:
@@ -247,20 +249,20 @@ class Questions:
         chosen = [{"key": key, "values": values} for key, values in filters.items() if values]
         if chosen:
             fields["filters"] = chosen
-        return self._cursor_pages("/solutions" if solutions else "/tasks", fields)
+        return self._cursor_pages("/solutions" if solutions else "/tasks", fields, ask)
 
-    async def _list_pages(self, row: Endpoint, size: int) -> AsyncIterator[Envelope]:
+    async def _list_pages(self, row: Endpoint, size: int, ask: Ask) -> AsyncIterator[Envelope]:
         for index in range(1, 1001):  # source: service reference, "Query Task (List)": pageNum 1 to 1000
-            envelope = await self._ask(ListPage(row.name, index, size))
+            envelope = await ask(ListPage(row.name, index, size))
             yield envelope
             if len(envelope.rows) < size:
                 return
 
-    async def _cursor_pages(self, path: str, fields: Mapping[str, object]) -> AsyncIterator[Envelope]:
+    async def _cursor_pages(self, path: str, fields: Mapping[str, object], ask: Ask) -> AsyncIterator[Envelope]:
         cursors: set[str] = set()
         empty = 0
         while True:
-            envelope = await self._ask(CursorPage(path, fields))
+            envelope = await ask(CursorPage(path, fields))
             yield envelope
             cursor = envelope.next_cursor
             empty = 0 if envelope.rows else empty + 1

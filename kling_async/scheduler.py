@@ -106,6 +106,7 @@ class Scheduler:
         )
         self.counts: Counter[Status] = Counter()
         self._open: dict[str, Track] = {}
+        self._ending: dict[str, Job] = {}
         self._by_task: dict[str, Track] = {}
         # Tasks of abandoned jobs that still take a slot: asked about until they end, for the slot's sake alone.
         self._ghosts: dict[str, float] = {}
@@ -206,9 +207,9 @@ class Scheduler:
             self._set_deadline(track, self._clock() + timeout_s)
 
     def open_job(self, job_id: str) -> Job | None:
-        """Give the open job of that id."""
+        """Give the open job of that id, also while its end is being written."""
         track = self._open.get(job_id)
-        return None if track is None else track.job
+        return self._ending.get(job_id) if track is None else track.job
 
     def find(self, task_id: str) -> Job | None:
         """Give the open job of a task, if it is followed here."""
@@ -653,9 +654,11 @@ class Scheduler:
         else:
             _log.info("job %s %s", job.id, status)
         # Nobody is told before it is on disk; if it cannot be, the end is known all the same, and written later.
+        self._ending[job.id] = job
         self._recorder.settle(job, outcome, lambda error: self._tell(job, outcome, error))
 
     def _tell(self, job: Job, outcome: Outcome, error: JournalError | None) -> None:
+        self._ending.pop(job.id, None)
         if not isinstance(error, LeaseLost):
             job.settle(outcome)
             return

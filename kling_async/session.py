@@ -12,7 +12,7 @@ import random
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ import aiohttp
 from .auth import Credentials, KeyPair, Secret, find_credentials
 from .dialects import Host, find_host
 from .download import Downloader
-from .endpoints import Task, endpoint_of, find_endpoint, from_mapping, to_plain
+from .endpoints import Endpoint, Task, endpoint_of, find_endpoint, from_mapping, to_plain
 from .endpoints.rules import ID_PATTERN
 from .errors import ConfigError, IdempotencyMismatch, InvalidRequest, JournalError, KlingError
 from .job import Job
@@ -33,6 +33,7 @@ from .models import Failed, Policy, Result, Stats, Status
 from .owners import name_owner
 from .questions import EndpointLike, Questions, check_task_id
 from .recorder import Record, is_open, status_of_entry
+from .recovery import ID_PREFIX, PAGE_SIZE, Found, Rebuild, Recovery
 from .runtime import Runtime
 from .selection import Selection
 from .transport import Transport
@@ -40,7 +41,6 @@ from .transport import Transport
 _log = logging.getLogger(__name__)
 
 _END = object()
-_ID_PREFIX = "ka-"  # so that an account's tasks show which were made by this package
 
 
 class KlingSession(Questions):
@@ -248,7 +248,7 @@ class KlingSession(Questions):
             return first
         self._advise(endpoint, request, stacklevel + 1)
         job = Job(
-            named or _ID_PREFIX + uuid.uuid4().hex,
+            named or ID_PREFIX + uuid.uuid4().hex,
             endpoint,
             request,
             created_at=self._now(),
@@ -283,7 +283,8 @@ class KlingSession(Questions):
             found = await record.add(job, callback_url=callback_url, timeout_s=timeout)
             if found is None:
                 return True
-            if found.fingerprint != fingerprint(job.endpoint, to_plain(job.request)):
+            # One that was recovered from the host's lists has none: the request is not known there.
+            if found.fingerprint and found.fingerprint != fingerprint(job.endpoint, to_plain(job.request)):
                 raise IdempotencyMismatch("job_id", job.id, "already names another request", job_id=job.id)
         except BaseException as error:
             self._disown(job, error)
@@ -294,7 +295,7 @@ class KlingSession(Questions):
             await scheduler.recall(job.endpoint)
             await record.bury()
             taken = await record.take(job.id)
-        if scheduler.open_job(job.id) is job:
+        if job.done() or scheduler.open_job(job.id) is job:
             return False  # `adopt` has taken it over meanwhile
         if taken is not None:
             scheduler.go_on(job, taken)
@@ -343,12 +344,52 @@ class KlingSession(Questions):
             )
             if scheduler.open_job(job.id) is None:
                 self._jobs[job.id] = job
-                if not job.id.startswith(_ID_PREFIX):
+                if not job.id.startswith(ID_PREFIX):
                     self._named[job.id] = job
                 job.reopen(job.status)  # a name that was asked for while it could not be known that it goes on
                 scheduler.go_on(job, entry)
             jobs.append(job)
         return jobs
+
+    async def recover(
+        self,
+        *,
+        since: datetime | None = None,
+        prefixes: Collection[str] = (ID_PREFIX,),
+        dry_run: bool = False,
+        on_found: Callable[[Found], None] | None = None,
+    ) -> Recovery:
+        """Make a lost journal again from the account's own lists; afterwards `adopt()` goes on with it.
+
+        A job that is not in the journal is added, one that has no task there is given it; nothing else is changed. A
+        request is not known any more: a job submitted under a recovered id is taken for the same, whatever it asks.
+
+        Args:
+            since: leave out what was made before; all that is listed if left out (of the new standard 30 days).
+            prefixes: beginnings of external ids that are ours; `[""]` takes all, also names that you gave to jobs.
+            dry_run: write nothing; then a journal is not needed.
+            on_found: called for each task of ours, as it was dealt with.
+
+        Raises:
+            ConfigError: the session has no journal, or the host no lists.
+            AuthError: the host refused the credentials.
+            ConnectFailed: it cannot be reached.
+            JournalError: the journal could not be read or written.
+            SessionError: the session is closed, or has crashed.
+        """
+        self._runtime.scheduler()
+        return await Rebuild(
+            self._runtime.record,
+            self._host,
+            ask=self._ask,
+            pages=lambda row, ask: self._pages(row, PAGE_SIZE, (), (), _listed_since(row, since), None, ask),
+            now=self._wall(),
+            rng=random.Random(),  # noqa: S311 - jitter, not secrets
+            since=since,
+            prefixes=prefixes,
+            dry_run=dry_run,
+            on_found=on_found,
+        ).run()
 
     def _name_of(self, request: Any, job_id: str | None) -> str | None:
         own = getattr(request, "external_task_id", None)
@@ -453,7 +494,7 @@ class KlingSession(Questions):
             return await self._submit(request, None, timeout, callback_url, metadata, stacklevel=4)
         except InvalidRequest as error:
             job = Job(
-                _ID_PREFIX + uuid.uuid4().hex,
+                ID_PREFIX + uuid.uuid4().hex,
                 endpoint_of(request),
                 request,
                 created_at=self._now(),
@@ -490,7 +531,7 @@ class KlingSession(Questions):
         if followed is not None:
             return followed
         job = Job(
-            _ID_PREFIX + uuid.uuid4().hex,
+            ID_PREFIX + uuid.uuid4().hex,
             row,
             None,
             created_at=self._now(),
@@ -541,6 +582,10 @@ class KlingSession(Questions):
             last_sweep_queries=scheduler.poller.last_queries,
             paused=None if scheduler.submitter.bar is None else str(scheduler.submitter.bar.error),
         )
+
+
+def _listed_since(row: Endpoint, since: datetime | None) -> datetime | None:
+    return None if row.standard == "legacy" else since  # whose lists have no filter
 
 
 def _journal_at(path: str | Path, wall: Callable[[], float]) -> Journal:

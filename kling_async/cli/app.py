@@ -14,6 +14,7 @@ import typer
 
 from .._version import __version__
 from ..errors import KlingError
+from ..models import Status
 from .connect import Connection
 from .exits import Exit, Fail, exit_of
 from .talk import Talk, drop_stdout
@@ -23,7 +24,8 @@ Examples:
   kling demo
   kling generate "A fox crosses a frozen lake at dawn." --out clips/
   kling generate "Waves on a pebble beach" --endpoint text-to-audio -d 5
-  kling bulk prompts.txt --out clips/
+  kling bulk prompts.txt --out clips/ --journal jobs.db
+  kling adopt --journal jobs.db --out clips/
 
 \b
 Exit codes:
@@ -47,7 +49,8 @@ app: typer.Typer = typer.Typer(
     epilog=_EPILOG,
 )
 
-_MAKE, _TRY = "Make clips", "Try it without an account"
+_STATES = tuple(map(str, Status))
+_MAKE, _KEEP, _TRY = "Make clips", "Jobs in a journal", "Try it without an account"
 _CLIP, _OUTPUT, _HOST = "The request", "Output", "Host"
 
 BaseUrl = Annotated[
@@ -82,6 +85,20 @@ Strict = Annotated[
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Longest time for a job.", rich_help_panel=_HOST),
+]
+Keep = Annotated[
+    Path | None,
+    typer.Option(
+        "--journal",
+        metavar="FILE",
+        help="Keep the jobs in this file, so that `kling adopt` goes on after a crash or Ctrl-C.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Journal = Annotated[Path, typer.Option("--journal", metavar="FILE", help="File that keeps the jobs.")]
+OneState = Annotated[
+    str | None,
+    typer.Option("--state", metavar="STATE", help="Only jobs in this state: " + ", ".join(_STATES) + "."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and no progress.", rich_help_panel=_OUTPUT)]
 Quiet = Annotated[
@@ -185,6 +202,7 @@ def generate(
     timeout: Timeout = None,
     retry_for: RetryFor = 20.0,
     strict: Strict = False,
+    journal: Keep = None,
 ) -> None:
     """Make one clip, picture, sound or other thing, wait for it, and print its URLs or files.
 
@@ -195,7 +213,9 @@ def generate(
     from .generate import generate as make
 
     talk = Talk(quiet=quiet, as_json=as_json)
-    connection = Connection(base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, strict=strict)
+    connection = Connection(
+        base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, strict=strict, journal=journal
+    )
     given = {
         "prompt": prompt,
         "model_name": model,
@@ -231,6 +251,7 @@ def bulk(
     timeout: Timeout = None,
     retry_for: RetryFor = 20.0,
     strict: Strict = False,
+    journal: Keep = None,
 ) -> None:
     """Make a clip for each line of a file, and save each as it is done.
 
@@ -241,7 +262,9 @@ def bulk(
     from .bulk import bulk as make
 
     talk = Talk(quiet=quiet, as_json=as_json)
-    connection = Connection(base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, strict=strict)
+    connection = Connection(
+        base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, strict=strict, journal=journal
+    )
     carry_out(talk, lambda: make(talk, connection, file, out=out, max_running=max_running, timeout_s=timeout))
 
 
@@ -259,6 +282,145 @@ def endpoints(
 
     talk = Talk(as_json=as_json)
     carry_out(talk, lambda: show_endpoint(talk, name) if name else list_endpoints(talk, as_markdown=as_markdown))
+
+
+# --- journals ------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=_KEEP)
+def status(
+    *,
+    journal: Journal,
+    state: OneState = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Most jobs to list.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Tell how the jobs of a journal stand: counts, and the open ones.
+
+    It reads the file only: no key, no network, and it may be asked while
+    another process works on it. With --json one object: counts by state, and
+    "jobs" with job_id, state, endpoint, host, task_id, created_at, age_s and
+    held_by (null: nobody; `kling adopt` would take it).
+    """
+    from .status import status as tell
+
+    talk = Talk(as_json=as_json)
+    carry_out(talk, lambda: tell(talk, journal, state=state, limit=limit))
+
+
+@app.command(rich_help_panel=_KEEP)
+def adopt(
+    *,
+    journal: Journal,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Save the files there. Unset: print their URLs.", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", help="Save also what ended before, and has no file in DIR.", rich_help_panel=_OUTPUT),
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    base_url: BaseUrl = None,
+    api_key_file: ApiKeyFile = None,
+    retry_for: RetryFor = 20.0,
+) -> None:
+    """Go on with the open jobs of a journal, until they end.
+
+    What was not sent is sent, what may have been sent is looked up first, and
+    what has a task is asked about: nothing is made twice. Jobs of other hosts,
+    and those that a running process holds, are left alone. Ctrl-C leaves the
+    rest in the journal.
+    """
+    from .adopt import adopt as go_on
+
+    talk = Talk(quiet=quiet, as_json=as_json)
+    connection = Connection(base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, journal=journal)
+
+    def action() -> Exit:
+        if missing and out is None:
+            raise Fail("--missing needs --out DIR: the folder whose missing files are saved")
+        return go_on(talk, connection, out=out, missing=missing)
+
+    carry_out(talk, action)
+
+
+@app.command(rich_help_panel=_KEEP)
+def recover(
+    *,
+    journal: Journal,
+    since: Annotated[
+        float | None,
+        typer.Option("--days", metavar="N", min=0, help="Only tasks made in the last N days. Unset: all listed."),
+    ] = None,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prefix",
+            metavar="TEXT",
+            help="Take external ids that begin so; may be repeated. Unset: ka-, of ids made up here.",
+        ),
+    ] = None,
+    all_ids: Annotated[
+        bool, typer.Option("--all", help="Take every task with an external id, as of jobs that you named.")
+    ] = False,
+    move_aside: Annotated[
+        bool, typer.Option("--move-aside", help="If FILE is damaged, rename it and begin a new one.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing, only list.", rich_help_panel=_OUTPUT)
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    base_url: BaseUrl = None,
+    api_key_file: ApiKeyFile = None,
+) -> None:
+    """Make a lost journal again from the account's own lists of tasks.
+
+    Each task that carries the id of one of our jobs is written down with its
+    state and outcome; what FILE holds already is not changed, but for a job
+    that has no task there and one at the host. What was never sent, and the
+    requests themselves, cannot come back. Then go on with `kling adopt`.
+    """
+    from .recover import recover as make
+
+    talk = Talk(quiet=quiet, as_json=as_json)
+    connection = Connection(base_url=base_url, api_key_file=api_key_file, journal=journal)
+    prefixes = [""] if all_ids else prefix
+
+    carry_out(
+        talk,
+        lambda: make(talk, connection, days=since, prefixes=prefixes, move_damaged=move_aside, dry_run=dry_run),
+    )
+
+
+@app.command(rich_help_panel=_KEEP)
+def export(
+    *,
+    journal: Journal,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write it there, whole or not at all. Unset: to stdout."),
+    ] = None,
+    state: OneState = None,
+    with_callbacks: Annotated[
+        bool, typer.Option("--with-callbacks", help="With callback URLs, which may hold secrets.")
+    ] = False,
+) -> None:
+    """Write a journal as JSON Lines, in the order the jobs were recorded.
+
+    One object per job, always with these fields: job_id, endpoint, host,
+    state, task_id, attempt, created_at, sent_at, updated_at, timeout_s,
+    request, fingerprint, metadata, outcome. Prompts and the URLs of results
+    are in it; keys never are, and callback URLs only --with-callbacks.
+    """
+    from .export import export as write
+
+    talk = Talk()
+    carry_out(talk, lambda: write(talk, journal, out=out, state=state, with_callbacks=with_callbacks))
 
 
 @app.command(rich_help_panel=_TRY)

@@ -38,13 +38,14 @@ def bulk(
     """
     with closing(Input(source)) as given:
         session = connection.session(max_running=max_running, timeout_s=timeout_s)
+        resume = None if connection.journal is None else connection.again("adopt", "--out", str(out))
         _check(given, session, strict=connection.strict)
         make_folder(out)
         talk.say(f"{counted(given.count, 'job')} from {given.name} ({given.kind}), to {session.host.name}")
 
         async def action(interrupt: Interrupt) -> Exit:
             async with session:
-                return await _work(talk, session, given, interrupt, out)
+                return await _work(talk, session, given, interrupt, out, resume)
 
         return run(action)
 
@@ -60,18 +61,34 @@ def _check(given: Input, session: KlingSession, *, strict: bool) -> None:
             raise Fail(f"{given.name}, {entry.label}: {advice} (--strict). Nothing was sent.")
 
 
-async def _work(talk: Talk, session: KlingSession, given: Input, interrupt: Interrupt, out: Path) -> Exit:
-    crew = Crew(session, interrupt, total=given.count, out=out, on_done=lambda done: _say(talk, progress, done))
+async def _work(
+    talk: Talk, session: KlingSession, given: Input, interrupt: Interrupt, out: Path, resume: str | None
+) -> Exit:
+    crew = Crew(
+        session,
+        interrupt,
+        total=given.count,
+        out=out,
+        on_done=lambda done: say(talk, progress, done),
+        resume=resume,
+    )
     progress = Progress(talk, session, crew.tally, word="saved", recent=_RECENT)
     interrupt.when_signalled(progress.leave)
     async with progress.shown():
         await crew.work(given.entries())
-    interrupted = interrupt.is_asked and bool(crew.tally.open or crew.tally.unsent)
+    interrupted = was_interrupted(crew, interrupt)
     summarise(talk, crew.tally, elapsed_s=progress.elapsed_s, word="saved", place=f" in {out}")
     return end(talk, crew, interrupted=interrupted)
 
 
-def _say(talk: Talk, progress: Progress, done: Done) -> None:
+def was_interrupted(crew: Crew, interrupt: Interrupt) -> bool:
+    """Tell whether the user ended it early, and something was left."""
+    left = crew.tally.open or crew.tally.unsent or crew.tally.kept
+    return interrupt.is_asked and not crew.gave_up and bool(left)
+
+
+def say(talk: Talk, progress: Progress, done: Done) -> None:
+    """Put one end to stdout, or among the last ends of the display."""
     if talk.as_json:
         if done.is_sent and not done.is_open:
             talk.record(fields_of(done))

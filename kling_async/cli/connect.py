@@ -6,6 +6,7 @@ Stage: door. After: session. Before: crew.
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -31,12 +32,14 @@ class Connection:
         api_key_file: file that holds the key and nothing else.
         retry_for_s: seconds to try a host that cannot be reached.
         strict: make errors of warnings.
+        journal: file that keeps the jobs; None: they end with the command.
     """
 
     base_url: str | None = None
     api_key_file: Path | None = None
     retry_for_s: float = 20.0
     strict: bool = False
+    journal: Path | None = None
 
     def session(self, *, max_running: int | None = None, timeout_s: float | None = None) -> KlingSession:
         """Make the session, not opened yet.
@@ -54,8 +57,18 @@ class Connection:
             max_running=max_running,
             timeout=timeout_s,
             strict=self.strict,
+            journal=self.journal,
             policy=Policy(unreachable_s=self.retry_for_s, grace_s=_GRACE_S),
         )
+
+    def again(self, command: str, *options: str) -> str:
+        """Spell a command that goes on with the journal, with the options that say where and with which key."""
+        words = ["kling", command, "--journal", str(self.journal), *options]
+        if self.base_url and self.base_url != os.environ.get("KLING_BASE_URL"):
+            words += ["--base-url", self.base_url]
+        if self.api_key_file is not None:
+            words += ["--api-key-file", str(self.api_key_file)]
+        return shlex.join(words)
 
     def _key(self) -> str | None:
         if self.api_key_file is None:
@@ -69,6 +82,17 @@ class Connection:
         if not key:
             raise Fail(f"--api-key-file {self.api_key_file} is empty")
         return key
+
+
+def existing(journal: Path) -> Path:
+    """Give a journal's file if it is there: a misspelt name must not become an empty journal.
+
+    Raises:
+        Fail: it is not.
+    """
+    if not journal.is_file():
+        raise Fail(f"There is no journal at {journal}")
+    return journal
 
 
 def make_folder(path: Path) -> Path:

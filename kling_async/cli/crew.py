@@ -4,7 +4,8 @@ Stage: door. Before: inputs. After: session. Shared by `generate`, `bulk` and `d
 
 Theory. Every entry ends as exactly one Done, whatever happens: that is what the summary counts and what the exit code
 is made of. On an interruption, what was not sent is given up (it cost nothing), what is being saved gets a moment, the
-session is closed, and every job the service still has is told with its ids, because it goes on and is paid for.
+session is closed, and every job the service still has is told with its ids, because it goes on and is paid for. Where
+the jobs are in a journal nothing is given up: what was not sent waits there as well.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from typing import Any
 import attrs
 
 from ..endpoints import find_endpoint
-from ..errors import AccountError, AuthError, ConnectFailed, JobAbandoned, KlingError, Paid, SessionClosed, SessionError
+from ..errors import (
+    AccountError,
+    AuthError,
+    ConnectFailed,
+    JobAbandoned,
+    JournalError,
+    KlingError,
+    Paid,
+    SessionClosed,
+    SessionError,
+)
 from ..job import Job
 from ..models import Result, Status
 from ..session import KlingSession
@@ -32,6 +43,7 @@ _MOST_OPEN = 1000
 _MOST_CALLS = 4  # they take no slots, and one that is refused for now is not sent again
 _SAVING_GRACE_S = 3.0
 _TICK_S = 0.05
+_NOT_SAVED = "the command was ended before its files were saved"
 _NO_RIGHT = 1103  # no right to this model: says nothing about jobs with another one
 
 
@@ -80,6 +92,7 @@ class Tally:
         bad: jobs that failed, in the order of their ends.
         open: jobs the service goes on with.
         unsent: jobs that were given up before they were sent.
+        kept: jobs that were not sent, or not followed yet, and that wait in the journal.
     """
 
     total: int
@@ -91,14 +104,17 @@ class Tally:
     bad: list[Done] = attrs.field(factory=list)
     open: list[Done] = attrs.field(factory=list)
     unsent: int = 0
+    kept: int = 0
 
-    def add(self, done: Done) -> None:
-        """Count one end."""
+    def add(self, done: Done, *, is_kept: bool = False) -> None:
+        """Count one end; `is_kept`: what was not sent waits in a journal."""
         if done.error is None:
             self.fine += 1
             self.answered += done.answer is not None
         elif done.is_open:
             self.open.append(done)
+        elif not done.is_sent and is_kept and done.job is not None:
+            self.kept += 1
         elif not done.is_sent:
             self.unsent += 1
         else:
@@ -112,7 +128,7 @@ class Tally:
                 return code
         if codes == {Exit.USAGE}:
             return Exit.USAGE
-        return Exit.FAILED if self.bad or self.open or self.unsent else Exit.DONE
+        return Exit.FAILED if self.bad or self.open or self.unsent or self.kept else Exit.DONE
 
 
 class Crew:
@@ -124,10 +140,12 @@ class Crew:
         total: number of entries, for the display.
         out: where clips are saved; None: they are not.
         on_done: called for each end, in the order of the ends.
+        resume: the command that goes on with what is left in the journal; None: there is no journal.
 
     Attributes:
         tally: what is done so far.
         trouble: why it stopped early, where neither a job nor the user is the reason.
+        gave_up: it stopped early, because every other job would have met the same.
     """
 
     def __init__(
@@ -138,10 +156,13 @@ class Crew:
         total: int,
         out: Path | None,
         on_done: Callable[[Done], None],
+        resume: str | None = None,
     ) -> None:
         self.session = session
         self.tally: Tally = Tally(total)
         self.trouble: Fail | None = None
+        self.gave_up: bool = False
+        self.resume: str | None = resume
         self._interrupt = interrupt
         self._out = out
         self._on_done = on_done
@@ -150,6 +171,8 @@ class Crew:
         self._jobs: dict[str, Job] = {}
         self._saving: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()  # no submit is under way
+        self._idle.set()
 
     async def work(self, entries: Iterable[Entry]) -> Tally:
         """Do them all, or as many as there is time for.
@@ -179,7 +202,11 @@ class Crew:
                 entry = None if self._stopping.is_set() else self._next(source)
                 if entry is None:
                     break
-                if find_endpoint(entry.request).kind == "call":
+                if entry.result is not None:
+                    self.tally.submitted += 1
+                    group.create_task(self._fetch(entry, entry.result))
+                    continue
+                if entry.job is None and find_endpoint(entry.request).kind == "call":
                     self.tally.submitted += 1
                     group.create_task(self._ask(entry))
                     continue
@@ -188,6 +215,12 @@ class Crew:
                     group.create_task(self._follow(entry, job))
                 if self.tally.submitted % 64 == 0:
                     await asyncio.sleep(0)  # the display and the signals have their turn
+            # What an earlier run put into the journal is there still; lines of a file were not begun.
+            while self._stopping.is_set() and self.resume is not None and (left := self._next(source)) is not None:
+                if left.job is None and left.result is None:
+                    break
+                self.tally.submitted += 1
+                self.tally.kept += 1
             self.tally.unsent += self.tally.total - self.tally.submitted
 
     def _next(self, source: Iterator[Entry]) -> Entry | None:
@@ -199,11 +232,18 @@ class Crew:
 
     async def _submit(self, entry: Entry) -> Job | None:
         self.tally.submitted += 1
+        if entry.job is not None:
+            return entry.job
+        # In the journal, so that a later run can name its files in the same way.
+        metadata = None if self.resume is None or entry.line is None else {"line": entry.line}
+        self._idle.clear()
         try:
-            job = await self.session.submit(entry.request, job_id=entry.job_id)
+            job = await self.session.submit(entry.request, job_id=entry.job_id, metadata=metadata)
         except KlingError as error:
             self._end(Done(entry=entry, error=error))
             return None
+        finally:
+            self._idle.set()
         self._jobs[job.id] = job
         return job
 
@@ -235,6 +275,20 @@ class Crew:
             raise
         self._end(done)
 
+    async def _fetch(self, entry: Entry, result: Result) -> None:
+        """Save what an earlier run had made."""
+        done = Done(entry=entry, result=result)
+        assert self._out is not None
+        try:
+            done = attrs.evolve(done, files=tuple(await self._save(entry, result, self._out)))
+        except KlingError as error:
+            done = attrs.evolve(done, error=error.anew(task_id=result.task_id, paid="yes"))
+        except asyncio.CancelledError:
+            left = SessionClosed(_NOT_SAVED, paid="yes").anew(task_id=result.task_id)
+            self._end(attrs.evolve(done, error=left))
+            raise
+        self._end(done)
+
     async def _save(self, entry: Entry, result: Result, out: Path) -> list[Path]:
         # The picture of an element is one of those it was made of: nothing to save.
         assets = tuple(asset for asset in result.assets if asset.kind != "element")
@@ -245,7 +299,7 @@ class Crew:
         self._saving.add(task)
         self.tally.saving += 1
         try:
-            return await self.session.download(attrs.evolve(result, assets=assets), out, name=_name_of(entry, result))
+            return await self.session.download(attrs.evolve(result, assets=assets), out, name=name_of(entry, result))
         except SessionError as error:
             raise error.anew(paid="yes") from None
         finally:
@@ -256,9 +310,12 @@ class Crew:
         if done.job is not None:
             self._jobs.pop(done.job.id, None)
         self._room.release()
-        self.tally.add(done)
+        self.tally.add(done, is_kept=self.resume is not None)
         if done.error is not None and _is_hopeless(done.error):
             self.stop()
+            if self.resume is not None and not self._interrupt.is_asked:
+                self.gave_up = True  # what waits stays in the journal: the session has to end for that
+                self._interrupt.ask()
         try:
             self._on_done(done)
         except OSError as error:
@@ -273,7 +330,7 @@ class Crew:
     async def _hold_back(self) -> None:
         """Once it is stopping, give up what waits to be sent; also what was refused for now and waits again."""
         await self._stopping.wait()
-        while True:
+        while self.resume is None:
             for job in list(self._jobs.values()):
                 if job.status is Status.QUEUED:
                     job.abandon()
@@ -281,6 +338,7 @@ class Crew:
 
     async def _wind_down(self) -> None:
         self.stop()
+        await self._idle.wait()  # what is being recorded now would be in the journal, and told as not begun
         if self._saving:
             await asyncio.wait(self._saving, timeout=_SAVING_GRACE_S)
         for task in self._saving:
@@ -292,18 +350,17 @@ def _is_hopeless(error: KlingError) -> bool:
     """Tell whether every other job would meet the same: sending on would only repeat it, or hammer the host."""
     if isinstance(error, AccountError):
         return error.code != _NO_RIGHT
-    return isinstance(error, AuthError | ConnectFailed)
+    return isinstance(error, AuthError | ConnectFailed | JournalError)
 
 
 def _not_saved(job: Job) -> KlingError:
     paid: Paid = "maybe" if job.task_id is None else "yes"
-    told = "the command was ended before its files were saved"
-    return SessionClosed(told, paid=paid).anew(job_id=job.id, task_id=job.task_id)
+    return SessionClosed(_NOT_SAVED, paid=paid).anew(job_id=job.id, task_id=job.task_id)
 
 
-def _name_of(entry: Entry, result: Result) -> str | None:
+def name_of(entry: Entry, result: Result) -> str:
     """Name its files after its job where the user named it, else after line and task: nothing is overwritten."""
     if entry.job_id is not None:
         return re.sub(r"\A[^A-Za-z0-9]", "x", entry.job_id)
     task = re.sub(r"[^A-Za-z0-9_-]", "_", result.task_id)[:80]
-    return None if entry.stem is None else f"{entry.stem}-{task}"
+    return re.sub(r"\A-", "_", task) if entry.stem is None else f"{entry.stem}-{task}"

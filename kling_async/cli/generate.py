@@ -33,15 +33,18 @@ def generate(talk: Talk, connection: Connection, request: object, *, out: Path |
         raise Fail(f"{advice} (--strict). Nothing was sent.")
     folder = None if out is None else make_folder(out)
     entry = Entry(label="", line=1, request=request)
+    resume = None
+    if connection.journal is not None:
+        resume = connection.again("adopt", *(() if out is None else ("--out", str(out))))
 
     async def action(interrupt: Interrupt) -> Exit:
         async with session:
-            crew = Crew(session, interrupt, total=1, out=folder, on_done=lambda done: _say(talk, done))
+            crew = Crew(session, interrupt, total=1, out=folder, on_done=lambda done: _say(talk, done), resume=resume)
             progress = Progress(talk, session, crew.tally, word="done")
             interrupt.when_signalled(progress.leave)
             async with progress.shown():
                 await crew.work([entry])
-            interrupted = interrupt.is_asked and not crew.tally.fine
+            interrupted = interrupt.is_asked and not crew.gave_up and not crew.tally.fine
             return end(talk, crew, interrupted=interrupted)
 
     return run(action)

@@ -19,6 +19,8 @@ from ..dialects import Host
 from ..endpoints import find_endpoint
 from ..endpoints.rules import ID_PATTERN
 from ..errors import KlingError
+from ..job import Job
+from ..models import Result
 from .exits import Fail
 from .fields import request_of, strict_json
 
@@ -34,19 +36,23 @@ class Entry:
 
     Attributes:
         label: what people call it ("line 7"); empty where there is only one.
-        line: its line in the input, counted from 1.
+        line: its line in the input, counted from 1; None where there is no input.
         request: what to submit.
         job_id: the caller's own name of the job.
         stem: how the names of its files begin; None: the task's id.
         note: words about it to show when it is done.
+        job: its job, where it was submitted in an earlier run.
+        result: what that made, where only the files are left to be saved.
     """
 
     label: str
-    line: int
+    line: int | None
     request: Any
     job_id: str | None = None
     stem: str | None = None
     note: str = ""
+    job: Job | None = None
+    result: Result | None = None
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def list_endpoints(talk: Talk, *, as_markdown: bool = False) -> Exit:
         for row in ENDPOINTS:
             talk.record(_plain(row))
         return Exit.DONE
-    for line in _fitting([("name", "class", "makes", "call"), *(_words(row) for row in ENDPOINTS)]):
+    for line in fitting([("name", "class", "makes", "call"), *(_words(row) for row in ENDPOINTS)]):
         talk.data(line)
     talk.say("Any other operation/model of the new standard works too. Fields of one: kling endpoints NAME")
     return Exit.DONE
@@ -128,7 +128,7 @@ def _first_line(kind: type[Any]) -> str:
     return (inspect.getdoc(kind) or "").partition("\n")[0].partition(" Source: ")[0]
 
 
-def _fitting(lines: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def fitting(lines: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """Align columns; on a terminal too narrow for them the last is left out."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < sum(widths) + 2 * len(widths) - 2

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from ..endpoints import find_endpoint
-from ..errors import KlingError, clean_text
-from ..models import Asset
+from ..endpoints import Endpoint, find_endpoint
+from ..errors import DownloadError, KlingError, clean_text
+from ..models import Asset, Status
 from .crew import Crew, Done, Tally
 from .exits import PAID, Exit
 from .progress import clock, counted
@@ -22,14 +22,14 @@ _MOST_TOLD = 20
 def fields_of(done: Done) -> Mapping[str, object]:
     """Give one end as plain data: the lines of --json."""
     job, error = done.job, done.error
-    row = find_endpoint(done.entry.request)
+    row = _row_of(done)
     fine = "succeeded" if error is None else "failed"
     plain: dict[str, object] = {
         "line": done.entry.line,
         "job_id": done.entry.job_id if job is None else job.id,
-        "task_id": None if job is None else job.task_id,
+        "task_id": job.task_id if job is not None else None if done.result is None else done.result.task_id,
         "endpoint": row.name,
-        "status": str(job.status) if job is not None else fine if done.answer is not None else "rejected",
+        "status": str(job.status) if job is not None else fine if done.answer or done.result else "rejected",
         "urls": [] if done.result is None else list(done.result.urls),
         "files": [str(file) for file in done.files],
         "paid": error.paid if error is not None else "no" if row.is_free else "yes",
@@ -43,6 +43,12 @@ def fields_of(done: Done) -> Mapping[str, object]:
         told = ("kind", "id", "name", "url")
         plain["assets"] = [{name: getattr(asset, name) for name in told} for asset in living]
     return plain
+
+
+def _row_of(done: Done) -> Endpoint:
+    if done.job is not None:
+        return done.job.row
+    return find_endpoint(done.entry.request if done.result is None else done.result.endpoint)
 
 
 def data_of(done: Done, *, indent: int | None = 2) -> Iterator[str]:
@@ -82,6 +88,7 @@ def summarise(talk: Talk, tally: Tally, *, elapsed_s: float, word: str, place: s
         (len(tally.bad), "failed"),
         (tally.unsent, "not sent"),
         (len(tally.open), "still open"),
+        (tally.kept, "waiting in the journal"),
     ):
         if number:
             parts.append(f"{number:,} {name}")
@@ -89,7 +96,7 @@ def summarise(talk: Talk, tally: Tally, *, elapsed_s: float, word: str, place: s
     talk.say(f"{counted(tally.total, 'job')} in {clock(elapsed_s)}: {', '.join(parts)}", f"bold {style}")
     if talk.as_json:
         return
-    ordered = sorted(tally.bad, key=lambda done: done.entry.line)
+    ordered = sorted(tally.bad, key=lambda done: done.entry.line or 0)
     for done in ordered[:_MOST_TOLD]:
         assert done.error is not None
         talk.tell(f"  {done.entry.label}: {done.job.status if done.job else 'refused'}, {told(done.error)}")
@@ -100,6 +107,9 @@ def summarise(talk: Talk, tally: Tally, *, elapsed_s: float, word: str, place: s
 def tell_open(talk: Talk, crew: Crew) -> None:
     """Tell what the service still has, and how to go on; also with --quiet, because it is paid for."""
     tally = crew.tally
+    if crew.resume is not None:
+        _tell_kept(talk, crew, crew.resume)
+        return
     if tally.open:
         told_of = "it" if len(tally.open) == 1 else "them"
         talk.tell(f"{counted(len(tally.open), 'job')} left at the service, which goes on with {told_of}:", "bold")
@@ -125,13 +135,51 @@ def tell_open(talk: Talk, crew: Crew) -> None:
         talk.tell(f"{counted(tally.unsent, 'job')} not sent; nothing was paid for that.")
 
 
+def _tell_kept(talk: Talk, crew: Crew, resume: str) -> None:
+    """Tell what is left in the journal, and the command that goes on with it."""
+    tally = crew.tally
+    unsaved = [done for done in tally.open if done.result is not None or _is_made(done)]
+    running = [done for done in tally.open if done not in unsaved]
+    if running:
+        told_of = "it" if len(running) == 1 else "them"
+        talk.tell(f"{counted(len(running), 'job')} left at the service, which goes on with {told_of}:", "bold")
+    for done in running[:_MOST_TOLD]:
+        job, error = done.job, done.error
+        assert error is not None
+        if job is not None:
+            task = f"task {job.task_id}" if job.task_id else "no task known yet"
+            talk.tell(f"  job {job.id}  {task}  {job.endpoint}  {job.status}  {PAID[error.paid]}", whole=True)
+    if len(running) > _MOST_TOLD:
+        talk.tell(f"  ... and {len(running) - _MOST_TOLD:,} more; kling status tells all")
+    if tally.kept:
+        talk.tell(f"{counted(tally.kept, 'job')} waiting in the journal, to be sent or followed.")
+    if unsaved:
+        talk.tell(f"{counted(len(unsaved), 'job')} done, and not saved yet.")
+    if tally.unsent:
+        talk.tell(f"{counted(tally.unsent, 'job')} not begun, and not in the journal; nothing was paid for that.")
+    if running or tally.kept or unsaved:
+        talk.tell("To go on:", "bold")
+        talk.tell(f"  {_saving(resume) if unsaved else resume}", whole=True)
+
+
+def _saving(resume: str) -> str:
+    return resume if " --missing" in resume else f"{resume} --missing"
+
+
+def _is_made(done: Done) -> bool:
+    return done.job is not None and done.job.status is Status.SUCCEEDED
+
+
 def end(talk: Talk, crew: Crew, *, interrupted: bool) -> Exit:
     """Tell what is open, and why it ended early, and choose the exit code."""
     tally = crew.tally
-    if interrupted or tally.open:
+    if interrupted or tally.open or tally.kept:
         tell_open(talk, crew)
     elif tally.unsent and not talk.is_quiet:
         talk.tell(f"{counted(tally.unsent, 'job')} not sent, because every other would have met the same.")
+    if crew.resume is not None and any(isinstance(done.error, DownloadError) for done in tally.bad):
+        talk.tell("To save what was not saved:", "bold")
+        talk.tell(f"  {_saving(crew.resume)}", whole=True)
     if crew.trouble is not None:
         talk.tell(str(crew.trouble), "red")
         return crew.trouble.code

@@ -53,7 +53,8 @@ class Fake:
         self.asking -= 1
         return request
 
-    async def submit(self, request: object, *, job_id: str | None = None) -> Job:
+    async def submit(self, request: object, *, job_id: str | None = None, metadata: object = None) -> Job:
+        assert metadata is None, "without a journal nothing is noted"
         self.submitted += 1
         if self.submitted >= self.crash_at:
             raise SchedulerCrashed("a bug", paid="no")
@@ -109,9 +110,9 @@ def test_entries_beyond_the_total_are_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("more", "name"),
-    [({}, None), ({"stem": "00001"}, "00001--1_x"), ({"stem": "00001", "job_id": "_mine"}, "xmine")],
+    [({}, "_1_x"), ({"stem": "00001"}, "00001--1_x"), ({"stem": "00001", "job_id": "_mine"}, "xmine")],
 )
-def test_names_of_files(more: dict[str, str], name: str | None) -> None:
+def test_names_of_files(more: dict[str, str], name: str) -> None:
     session = Fake()
     work(session, entries(1, **more), 1)
     assert session.names == [name]

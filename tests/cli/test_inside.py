@@ -382,7 +382,7 @@ def test_the_worst_error_gives_the_code(errors: list[TaskFailed], code: int) -> 
 
 def test_an_interruption_before_anything_was_sent() -> None:
     stream = io.StringIO()
-    crew = cast(Crew, SimpleNamespace(tally=Tally(2, unsent=2), trouble=None))
+    crew = cast(Crew, SimpleNamespace(tally=Tally(2, unsent=2), trouble=None, resume=None))
     assert end(talk_to(stream, quiet=True), crew, interrupted=True) is Exit.INTERRUPTED
     assert stream.getvalue() == "2 jobs not sent; nothing was paid for that.\n"
 

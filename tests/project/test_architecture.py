@@ -92,16 +92,20 @@ ALLOWED: dict[str, str] = {
     "runtime": "download errors journal models recorder scheduler transport",
     "selection": "endpoints endpoints.answers endpoints.scenes errors job",
     "questions": "calls dialects endpoints endpoints.account errors job models runtime sweep transport wire",
+    "recovery": (
+        "dialects endpoints endpoints.rules errors journal lifecycle models questions recorder retry sweep wire"
+    ),
     "session": (
         "auth dialects download endpoints endpoints.rules errors job journal journal_sqlite models owners questions "
-        "recorder runtime selection transport"
+        "recorder recovery runtime selection transport"
     ),
+    "reading": "dialects endpoints errors journal journal_sqlite models owners recorder",
     "webhook": "auth errors models wire",
     "": (
         "_version dialects endpoints endpoints.account endpoints.answers endpoints.clips "
         "endpoints.contents endpoints.images endpoints.library endpoints.lips endpoints.operation "
         "endpoints.parts endpoints.scenes endpoints.solutions endpoints.sound endpoints.video "
-        "errors job journal models prices selection session webhook"
+        "errors job journal models prices recovery selection session webhook"
     ),
     # doors; what the command's own modules import is in CLI_ALLOWED
     "__main__": "cli.app",
@@ -110,6 +114,7 @@ ALLOWED: dict[str, str] = {
 # What the command may use of the package, besides its own modules: the public face and what it shows.
 CLI_ALLOWED = {
     *("_version", "dialects", "download", "emulator", "errors", "job", "models", "session"),
+    *("journal", "reading", "recovery"),  # what a journal tells without a session, and what was found of a lost one
     *("endpoints", "endpoints.media", "endpoints.parts", "endpoints.rules", "endpoints.video"),
 }
 
@@ -159,6 +164,7 @@ LONG: dict[str, str] = {
     "sweep": "the whole planner in one file, so that another can take its place",
     "scheduler": "the one owner of a job's state; what could leave it has left (poller, submitter, searcher)",
     "recorder": "what is written of a job, by whom, and again where it failed: one owner of what is held and owed",
+    "cli.app": "every command and every option, as `--help` tells them, in one place",
     "emulator.virtual": "a whole event loop; its parts know each other's insides",
 }
 
