@@ -19,6 +19,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
@@ -45,7 +46,8 @@ class Entry:
         job_id: its key; also the external id at the service.
         endpoint: name of its row of the registry.
         host: text naming the host it was made for.
-        request: plain data of what is wanted, files as path and hash; None for a task that was made elsewhere.
+        request: plain data of what is wanted, files as path and hash (see `media_record`); None for a task that was
+            made elsewhere.
         fingerprint: `fingerprint(endpoint, request)`.
         callback_url: where the service was asked to call; it may hold a secret of the caller's, so it is not printed.
         metadata: the caller's own plain data.
@@ -81,6 +83,11 @@ class Entry:
     lease_until: float | None = attrs.field(default=None, converter=_seconds)
     updated_at: float = attrs.field(default=0.0, converter=float)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more is to be done about it."""
+        return is_settled(self.state, self.attempt)
+
     def change(self, **fields: object) -> Update:
         """Make an update of this entry, for as long as its owner holds it.
 
@@ -92,9 +99,21 @@ class Entry:
         return Update(self.job_id, self.owner, self.epoch, fields)
 
 
+_OPEN = frozenset(name for status in Status if not status.is_final for name in (status, status.value))
+
+
+def is_settled(state: str, attempt: int) -> bool:
+    """Tell whether nothing more is to be done about a job.
+
+    One of which could not be found out whether it has a task is open still, if it was ever sent: it is final for the
+    session that gave it up, and the next one looks for its task once more.
+    """
+    return state not in _OPEN and not (attempt > 0 and state == "unresolved")
+
+
 def _check_fields(_update: object, _field: object, fields: Mapping[str, object]) -> None:
-    if unknown := fields.keys() - UPDATABLE:
-        raise ValueError(f"an update cannot change {', '.join(sorted(unknown))}")
+    if not UPDATABLE.issuperset(fields):
+        raise ValueError(f"an update cannot change {', '.join(sorted(fields.keys() - UPDATABLE))}")
 
 
 @attrs.frozen
@@ -136,6 +155,11 @@ class Journal(Protocol):
     @property
     def owner(self) -> str:
         """The name under which this instance holds entries; no two instances share one."""
+        ...
+
+    @property
+    def texts(self) -> Path | None:
+        """The folder beside it for long texts of requests (see `media_record`); None: they are kept in the entries."""
         ...
 
     async def open(self) -> None:
@@ -226,6 +250,10 @@ class Journal(Protocol):
 # --- plain data ------------------------------------------------------------------------------------------------------
 
 
+# Without a check for circles, which end by their depth: a third of the time.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+
+
 def to_text(value: object, what: str = "this") -> str:
     """Write plain data as JSON, in ASCII.
 
@@ -233,7 +261,7 @@ def to_text(value: object, what: str = "this") -> str:
         ConfigError: JSON cannot hold it.
     """
     try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return _encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{what} cannot be recorded, since JSON cannot hold it: {type(error).__name__}") from None
 
@@ -307,6 +335,11 @@ class MemoryJournal:
         """The name under which this instance holds entries."""
         return self._owner
 
+    @property
+    def texts(self) -> Path | None:
+        """None: what is in memory needs no folder."""
+        return None
+
     async def open(self) -> None:
         """Take note of the loop."""
         self._loop = asyncio.get_running_loop()
@@ -367,8 +400,7 @@ class MemoryJournal:
         self._opened()
         self._forget_old_leases()
         entry = self._store.entries.get(job_id)
-        others = self._store.leases.keys() - {self._owner}
-        if entry is None or (entry.owner in others and not entry.state.is_final):
+        if entry is None or not self._may_be_taken(entry):
             return None
         return self._taken(entry, lease_s)
 
@@ -442,9 +474,12 @@ class MemoryJournal:
         self._keep(taken)
         return self._dated(taken)
 
+    def _may_be_taken(self, entry: Entry) -> bool:
+        return entry.is_settled or entry.owner == self._owner or entry.owner not in self._store.leases
+
     def _keep(self, entry: Entry) -> None:
         self._store.entries[entry.job_id] = entry
-        if entry.state.is_final:
+        if entry.is_settled:
             self._store.unsettled.pop(entry.job_id, None)
         else:
             self._store.unsettled[entry.job_id] = None

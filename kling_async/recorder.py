@@ -14,17 +14,20 @@ process holds is followed in the journal only, and taken over when its lease is 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
 
-from .endpoints import Endpoint, to_plain
+from .endpoints import Endpoint, from_mapping, to_plain
 from .errors import BadEnvelope, JournalError, KlingError, LeaseLost
 from .job import Job
 from .journal import Entry, Journal, Update, fingerprint, lease_lost, plain_error, revive_error
 from .lifecycle import outcome_of
+from .media_record import is_heavy, needed_texts, prune_texts, record_request, recorded_hashes, restore_request
 from .models import Failed, Outcome, Status, Succeeded
 from .owners import has_ended
 from .wire import decode_task
@@ -34,6 +37,7 @@ _log = logging.getLogger(__name__)
 Then = Callable[[JournalError | None], None]
 _SHARE = 3.0  # a lease is renewed when a third of it is over
 _CLAIMED_AT_ONCE = 10_000
+_TEXTS_KEPT_S = 86_400.0  # another session may be about to record a job that needs one
 _FACTS_GOOD_S = 86_400.0  # abilities of a host are found out again daily
 
 
@@ -71,6 +75,10 @@ class Recorder(Protocol):
         """Remember a fact about the host."""
         ...
 
+    def hashes(self, job: Job, /) -> Mapping[str, str]:
+        """Give path → sha256 in hex of the local files that a job was recorded with: it is sent with these, or not."""
+        ...
+
     def let_go(self) -> list[Job]:
         """Follow what other processes hold no longer; give those jobs."""
         ...
@@ -93,6 +101,10 @@ class NoRecord:
 
     async def learn(self, _key: str, _value: object) -> None:
         """Nothing to do."""
+
+    def hashes(self, _job: Job) -> Mapping[str, str]:
+        """Nothing was recorded."""
+        return {}
 
     def let_go(self) -> list[Job]:
         """Nobody shares anything."""
@@ -142,16 +154,21 @@ class Record:
 
         Raises:
             ConfigError: the request or the metadata cannot be written as JSON.
+            InvalidRequest: a local file cannot be read.
             JournalError: it could not be recorded.
         """
         began = self.clock()
-        request = to_plain(job.request)
+        plain, texts = to_plain(job.request), self.journal.texts
+        if is_heavy(job.request):
+            request = await asyncio.to_thread(record_request, job.request, texts)
+        else:
+            request = record_request(job.request, texts)
         entry = Entry(
             job_id=job.id,
             endpoint=job.endpoint,
             host=self.host,
             request=request,
-            fingerprint=fingerprint(job.endpoint, request),
+            fingerprint=fingerprint(job.endpoint, plain),
             callback_url=callback_url,
             metadata=dict(job.metadata),
             created_at=job.created_at.timestamp(),
@@ -324,6 +341,35 @@ class Record:
             if job.id not in self.held:
                 raise lease_lost(job.id)
 
+    def hashes(self, job: Job) -> Mapping[str, str]:
+        """Give path → sha256 in hex of the local files that a job was recorded with."""
+        entry = self.held.get(job.id)
+        return {} if entry is None else recorded_hashes(entry.request)
+
+    async def request_of(self, entry: Entry, row: Endpoint) -> Any:
+        """Make the request of an entry again; None where it is not known.
+
+        Raises:
+            KlingError: this release cannot read it, or a text of it is gone.
+        """
+        if entry.request is None:
+            return None
+        restore = functools.partial(restore_request, entry.request, self.journal.texts)
+        plain = await asyncio.to_thread(restore) if needed_texts(entry.request) else restore()
+        return from_mapping(row.request, plain if isinstance(plain, Mapping) else {})
+
+    async def tidy(self) -> None:
+        """Remove long texts that no open job needs; what was put there in the last day stays."""
+        folder = self.journal.texts
+        if folder is None or not await asyncio.to_thread(folder.is_dir):
+            return
+        needed: set[str] = set()
+        for state in Status:
+            if not state.is_final or state is Status.UNRESOLVED:
+                async for entry in self.journal.entries(state):
+                    needed |= needed_texts(entry.request)
+        await asyncio.to_thread(prune_texts, folder, needed, self.wall() - _TEXTS_KEPT_S)
+
     # --- leases ----------------------------------------------------------------------------------------------------
 
     async def renew(self) -> None:
@@ -352,7 +398,7 @@ class Record:
     def next_moment(self) -> float | None:
         """Give the loop time of the next renewal or look at what others hold."""
         if self.lost:
-            return self.clock()
+            return -math.inf  # at once: a moment read from the clock now would lie after the one the loop has read
         moments = [self.renew_at] if self.held else []
         moments += [self.look_at] if self.foreign or self.owed else []
         return min(moments, default=None)

@@ -170,6 +170,8 @@ class Runtime:
             await self.record.finish_adding()
             self.record.pay()
         try:
+            if self.record is not None:
+                await self.record.tidy()
             await self._journal.release()
         except JournalError as error:
             _log.warning("the journal's jobs stay held until their lease is over: %s", error)

@@ -703,8 +703,8 @@ class Scheduler:
         if entry.task_id is not None:
             job.take_task(entry.task_id)
         job.status = status_of_entry(entry)
-        if entry.state is Status.ABANDONED:
-            self._record.note(job, Status.QUEUED)
+        if entry.state.is_final:  # it goes on after all
+            self._record.note(job, job.status)
         self.resume(job, entry)
 
     async def recall(self, endpoint: str) -> None:

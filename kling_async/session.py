@@ -24,7 +24,7 @@ import aiohttp
 from .auth import Credentials, KeyPair, Secret, find_credentials
 from .dialects import Host, find_host
 from .download import Downloader
-from .endpoints import Endpoint, Task, endpoint_of, find_endpoint, from_mapping, to_plain
+from .endpoints import Endpoint, Task, endpoint_of, find_endpoint, to_plain
 from .endpoints.rules import ID_PATTERN
 from .errors import ConfigError, IdempotencyMismatch, InvalidRequest, JournalError, KlingError
 from .job import Job
@@ -325,8 +325,8 @@ class KlingSession(Questions):
         for entry in entries:
             try:
                 row = find_endpoint(entry.endpoint)
-                request = None if entry.request is None else from_mapping(row.request, _mapping(entry.request))
-            except ConfigError as error:
+                request = await record.request_of(entry, row)
+            except KlingError as error:
                 _log.error("job %s cannot be read from the journal, and stays there: %s", entry.job_id, error)
                 continue
             known = self._jobs.get(entry.job_id)
@@ -592,10 +592,6 @@ def _journal_at(path: str | Path, wall: Callable[[], float]) -> Journal:
     from .journal_sqlite import SqliteJournal  # noqa: PLC0415 - a session without a journal does not need it
 
     return SqliteJournal(path, wall=wall, owner=name_owner())
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _unrecorded(error: BaseException) -> KlingError:

@@ -229,7 +229,8 @@ class Submitter:
             fields: Body = body_of(job.request, self.transport.host)
             place_ids(job.row, fields, job_id=job.id, callback_url=track.callback_url)
             if has_files(job.request):
-                return await asyncio.to_thread(lambda: dump(encode_files(fields, job.request)))
+                hashes = self.recorder.hashes(job)
+                return await asyncio.to_thread(lambda: dump(encode_files(fields, job.request, hashes)))
             return dump(fields)
         except RecursionError:  # one caller's request must not end everybody's session
             raise InvalidRequest("request", type(job.request).__name__, "is nested too deeply") from None

@@ -7,6 +7,7 @@ pictures, so requests keep the Path and this is called, off the event loop, when
 from __future__ import annotations
 
 import base64
+import hashlib
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,9 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def encode_picture(path: Path, field: str, *, bounded: bool = True, most_bytes: int = _MOST_BYTES) -> str:
+def encode_picture(
+    path: Path, field: str, *, bounded: bool = True, most_bytes: int = _MOST_BYTES, sha256: str | None = None
+) -> str:
     """Read, check and encode one local picture; blocks on the disk.
 
     Args:
@@ -61,14 +64,15 @@ def encode_picture(path: Path, field: str, *, bounded: bool = True, most_bytes: 
         field: name to blame in an error.
         bounded: hold it to the limits on sides and ratio (a mask follows its picture instead).
         most_bytes: largest size of the file.
+        sha256: in hex, what it was when its job was recorded.
 
     Returns:
         Base64 without a `data:` prefix.
 
     Raises:
-        InvalidRequest: not readable, too large, not a JPG or PNG by its own bytes, or out of bounds.
+        InvalidRequest: not readable, too large, not a JPG or PNG by its own bytes, out of bounds, or changed since.
     """
-    data = _read(path, field, most_bytes)
+    data = _read(path, field, most_bytes, sha256)
     sides = picture_size(data)
     if sides is None or not all(sides):
         raise InvalidRequest(field, str(path), "is not a JPG or PNG, whatever its name says")
@@ -80,16 +84,16 @@ def encode_picture(path: Path, field: str, *, bounded: bool = True, most_bytes: 
     return base64.b64encode(data).decode("ascii")
 
 
-def encode_sound(path: Path, field: str) -> str:
+def encode_sound(path: Path, field: str, *, sha256: str | None = None) -> str:
     """Read, check and encode one local sound file; blocks on the disk.
 
     Returns:
         Base64 without a `data:` prefix.
 
     Raises:
-        InvalidRequest: not readable, too large, or not MP3, WAV, M4A or AAC by its own bytes.
+        InvalidRequest: not readable, too large, not MP3, WAV, M4A or AAC by its own bytes, or changed since `sha256`.
     """
-    data = _read(path, field, _MOST_SOUND_BYTES)
+    data = _read(path, field, _MOST_SOUND_BYTES, sha256)
     if not _is_sound(data):
         raise InvalidRequest(field, str(path), "is not MP3, WAV, M4A or AAC, whatever its name says")
     return base64.b64encode(data).decode("ascii")
@@ -101,7 +105,7 @@ def _is_sound(data: bytes) -> bool:
     return mpeg or wave or data.startswith(b"ID3") or data[4:8] == b"ftyp"
 
 
-def _read(path: Path, field: str, most_bytes: int) -> bytes:
+def _read(path: Path, field: str, most_bytes: int, sha256: str | None) -> bytes:
     try:
         found = path.stat()
         # A pipe or a device may never end.
@@ -112,6 +116,9 @@ def _read(path: Path, field: str, most_bytes: int) -> bytes:
     if data is None:
         large = f"has {found.st_size:,} bytes, at most {most_bytes:,} are allowed"
         raise InvalidRequest(field, str(path), large if stat.S_ISREG(found.st_mode) else "is not a file")
+    # The bytes that will be sent, and not the file once more: it may be changed at any moment.
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise InvalidRequest(field, str(path), "has changed since its job was recorded: restore it, or begin a new job")
     return data
 
 
@@ -133,18 +140,22 @@ def _paths(value: Any) -> Iterator[Path]:
             yield from _paths(getattr(value, field.name))
 
 
-def encode_files(body: Mapping[str, object], request: Any) -> dict[str, object]:
+def encode_files(
+    body: Mapping[str, object], request: Any, recorded: Mapping[str, str] | None = None
+) -> dict[str, object]:
     """Replace every Path in a body by the file's content; blocks on the disk.
 
     Args:
         body: as `body_of` gives it.
         request: what it was made from: its fields say what a file is for.
+        recorded: path → sha256 in hex, of files that must be what they were when their job was recorded.
 
     Raises:
         InvalidRequest: as `encode_picture`.
     """
+    hashes = recorded or {}
     return {
-        name: _encoded(value, name, getattr(request, name, None), _use(request, name, "image"))
+        name: _encoded(value, name, getattr(request, name, None), _use(request, name, "image"), hashes)
         for name, value in body.items()
     }
 
@@ -157,22 +168,23 @@ def _use(owner: Any, name: str, otherwise: str) -> str:
     return str(field.metadata.get("media", otherwise))
 
 
-def _encoded(value: object, name: str, given: Any, use: str) -> object:
+def _encoded(value: object, name: str, given: Any, use: str, hashes: Mapping[str, str]) -> object:
     """Encode what a body holds; `given` is the request's own value at this place."""
     if isinstance(value, Path):
         if use == "audio":
-            return encode_sound(value, name)
+            return encode_sound(value, name, sha256=hashes.get(str(value)))
         most_bytes = _MOST_LARGE_BYTES if use == "large image" else _MOST_BYTES
-        return encode_picture(value, name, bounded=use != "mask", most_bytes=most_bytes)
+        sha256 = hashes.get(str(value))
+        return encode_picture(value, name, bounded=use != "mask", most_bytes=most_bytes, sha256=sha256)
     if isinstance(value, Mapping):
         return {
-            key: _encoded(item, f"{name}.{key}", getattr(given, key, None), _use(given, key, use))
+            key: _encoded(item, f"{name}.{key}", getattr(given, key, None), _use(given, key, use), hashes)
             for key, item in value.items()
         }
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         owners = given if isinstance(given, Sequence) and len(given) == len(value) else [None] * len(value)
         return [
-            _encoded(item, f"{name}[{index}]", owner, use)
+            _encoded(item, f"{name}[{index}]", owner, use, hashes)
             for index, (item, owner) in enumerate(zip(value, owners, strict=True))
         ]
     return value

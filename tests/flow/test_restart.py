@@ -1,16 +1,21 @@
 """Jobs that outlive their process: a second session on the same journal goes on where the first one stood."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from flow_tools import EPOCH, assert_paid_once, client, clip, kinds, service, wall
+from test_journey import png
 
 from kling_async import (
     ConfigError,
     IdempotencyMismatch,
+    ImageToVideo,
+    InvalidRequest,
     JournalError,
     Operation,
     Policy,
@@ -377,3 +382,45 @@ async def test_a_name_alone_begins_with_what_the_host_has_shown_before() -> None
         async with client(emulator, journal=journal(store, "second")) as kling:
             assert (await (await kling.submit(clip("left"), job_id="left"))).external_id == "left"
         assert_paid_once(emulator, 2)
+
+
+PNG = png(320, 320)
+
+# --- pictures and long texts ---------------------------------------------------------------------------------------
+
+
+async def test_a_picture_is_sent_as_it_was_recorded_or_not_at_all(tmp_path: Path) -> None:
+    """A file that was changed between two runs is not sent under an id that may have a task already."""
+    store, picture = MemoryStore(), tmp_path / "first.png"
+    picture.write_bytes(PNG)
+    request = ImageToVideo(image=picture, prompt="runs", model_name="kling-v2-6")
+    async with service(slots=1, duration_s=500.0) as emulator:
+        async with client(emulator, journal=journal(store, "first")) as kling:
+            await (await kling.submit(request)).accepted()
+            for name in ("kept", "changed"):
+                await kling.submit(ImageToVideo(image=picture, prompt=name, model_name="kling-v2-6"), job_id=name)
+        recorded: Any = store.entries["kept"].request
+        assert recorded["image"] == {
+            "$file": str(picture),
+            "sha256": hashlib.sha256(PNG).hexdigest(),
+            "bytes": len(PNG),
+        }
+        assert "iVBOR" not in repr(store.entries)
+        async with client(emulator, journal=journal(store, "second")) as kling:
+            jobs = {job.id: job for job in await kling.adopt()}
+            await jobs["kept"]
+            picture.write_bytes(PNG + b"x")
+            with pytest.raises(InvalidRequest, match="has changed") as caught:
+                await jobs["changed"]
+            assert caught.value.paid == "no"
+        assert_paid_once(emulator, 2)
+
+
+async def test_a_picture_that_is_not_there_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with service() as emulator, client(emulator, journal=journal(store, "first")) as kling:
+        with pytest.raises(InvalidRequest, match="cannot be read"):
+            await kling.submit(
+                ImageToVideo(image=tmp_path / "none.png", prompt="none", model_name="kling-v2-6"), job_id="x"
+            )
+        assert store.entries == {}

@@ -244,3 +244,21 @@ async def test_a_cancelled_submit_leaves_its_name_free() -> None:
             slow.slow = False
             assert (await (await kling.submit(clip(), job_id="named"))).url
         assert_paid_once(emulator, 1)
+
+
+async def test_the_next_run_looks_once_more() -> None:
+    """The host could not be asked for long; in the next run it can, and the task that was paid for is found."""
+    store = MemoryStore()
+    silent = Fault(action="status", kind="single", status=404)
+    async with service(faults=[LOST, silent], lists=False, batch=False, duration_s=20.0) as emulator:
+        async with client(emulator, journal=journal(store, "first")) as kling:
+            await unresolved(kling, job_id="left")
+        emulator.faults.clear()
+        async with client(emulator, journal=journal(store, "second")) as kling:
+            (job,) = await kling.adopt()
+            assert job.status is Status.UNSURE
+            assert (await job).external_id == "left"
+        async with client(emulator, journal=journal(store, "third")) as kling:
+            assert await kling.adopt() == []
+            assert (await (await kling.submit(clip(), job_id="left"))).url
+        assert_paid_once(emulator, 1)

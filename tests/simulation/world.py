@@ -14,6 +14,7 @@ import contextvars
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import attrs
@@ -233,6 +234,7 @@ class TornJournal:
         self._disk = disk
         self._process = process
         self._inner = MemoryJournal(wall=wall, owner=process.name, store=disk.store)
+        self.texts: Path | None = None
         self._queue: deque[_Work] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._commit: asyncio.TimerHandle | None = None

@@ -301,12 +301,23 @@ async def test_claims_take_what_is_free_oldest_first(make: Make, clock: Clock) -
             await two.write(got[0].change(state="sending"))
 
 
+async def test_a_claim_leaves_alone_what_is_its_own(make: Make, clock: Clock) -> None:
+    """Also when its own lease seems to be over: a clock may have jumped, and the job is at work."""
+    async with opened(make("one")) as one, opened(make("two")) as two:
+        await one.add(held("mine", lease_until=NOW + 60))
+        clock.now += 61
+        assert await one.claim(HOST, 9, 60) == []
+        assert [each.job_id for each in await two.claim(HOST, 9, 60)] == ["mine"]
+
+
 async def test_one_entry_is_taken_when_it_is_free_or_settled(make: Make, clock: Clock) -> None:
     async with opened(make("one")) as one, opened(make("two")) as two:
         await one.add(held("open"))
         await one.add(held("done", state="unresolved"))
         assert await two.take("open", 60) is None
-        assert await one.take("open", 60) is None
+        again = await one.take("open", 60)  # its own, whoever asks for it there
+        assert again is not None
+        assert (again.owner, again.epoch) == ("one", 2)
         assert await two.take("nowhere", 60) is None
         done = await two.take("done", 60)
         assert done is not None
@@ -316,7 +327,36 @@ async def test_one_entry_is_taken_when_it_is_free_or_settled(make: Make, clock: 
         clock.now += 61
         free = await two.take("open", 60)
         assert free is not None
-        assert free.epoch == 2
+        assert free.epoch == 3
+
+
+async def test_what_could_not_be_found_out_is_looked_up_by_the_next_session(make: Make, clock: Clock) -> None:
+    """It was sent, so a task may exist; what was never sent, or was abandoned, is over for good."""
+    async with opened(make("one")) as one, opened(make("two")) as two:
+        for number, (name, state, attempt) in enumerate(
+            [("lost", "unresolved", 1), ("unsent", "unresolved", 0), ("left", "abandoned", 1), ("gone", "vanished", 1)]
+        ):
+            await one.add(held(name, created_at=NOW + number))
+            await one.write(held(name).change(attempt=1, state="unsure"))
+            await one.write(held(name).change(attempt=attempt, state=state, outcome={"error": "JobError"}))
+        found = {each.job_id: each.is_settled async for each in one.entries()}
+        assert found == {"lost": False, "unsent": True, "left": True, "gone": True}
+        assert await two.claim(HOST, 9, 60) == []  # whoever gave it up may still take it up again
+        assert await two.take("lost", 60) is None
+        again = await one.take("lost", 60)
+        assert again is not None
+        assert (again.epoch, again.state, again.attempt) == (2, Status.UNRESOLVED, 1)
+        await one.write(again.change(state="unsure", outcome=None))
+        assert await two.take("lost", 60) is None
+        await one.write(again.change(state="unresolved"))
+        await one.release()
+        claimed = await two.claim(HOST, 9, 60)
+        assert [(each.job_id, each.epoch, each.state, each.outcome) for each in claimed] == [
+            ("lost", 3, Status.UNRESOLVED, None)
+        ]
+        await two.write(claimed[0].change(state="succeeded", outcome={"raw": {}}))
+        await two.release()
+        assert await one.claim(HOST, 9, 60) == []
 
 
 async def test_renewal_prolongs_everything_and_names_what_is_lost(make: Make, clock: Clock) -> None:

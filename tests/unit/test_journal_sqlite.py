@@ -20,18 +20,30 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
+from journal_torture import (
+    Made,
+    copy_after_each_commit,
+    cut_files,
+    cut_logs,
+    flip_bits,
+    lose_pages,
+    make,
+    reopened,
+)
 
-from kling_async import journal_sqlite
+from kling_async import journal_sqlite, journal_store
 from kling_async.errors import ConfigError, JournalCorrupt, JournalError, JournalLocked, LeaseLost
 from kling_async.journal import Entry, Insert, Update
-from kling_async.journal_sqlite import SqliteJournal, Store, read_mounts
+from kling_async.journal_sqlite import SqliteJournal
+from kling_async.journal_store import Store, read_mounts
 from kling_async.models import Status
 
 NOW = 1_790_000_000.25
 HOST = "https://api.example"
 KILLS = int(os.environ.get("KLING_KILLS", "20"))
-FLIPS = int(os.environ.get("KLING_FLIPS", "4000"))  # 10,000 take 13 s
+FLIPS = 1_000  # `journal_torture.py --all` does 10,000
 
 
 def entry(job_id: str = "j1", **more: Any) -> Entry:
@@ -100,7 +112,7 @@ async def test_every_commit_reaches_the_disk_before_it_is_told(file: Path) -> No
             told.extend(store._value(f"PRAGMA {name}") for name in names)
 
         await journal._in_thread(asyncio.get_running_loop(), look)
-        assert told == [2, "wal", 5000, 0x4B4C4E47, 1]
+        assert told == [2, "wal", 5000, 0x4B4C4E47, 2]
 
 
 async def test_the_home_folder_is_found_and_a_folder_is_not_made(tmp_path: Path, monkeypatch: Any) -> None:
@@ -141,7 +153,7 @@ async def test_network_file_systems_are_refused(tmp_path: Path) -> None:
 
 def test_a_system_without_a_table_of_mounts_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert " / " in read_mounts() or sys.platform != "linux"
-    monkeypatch.setattr(journal_sqlite, "Path", lambda name: Path("/no/such/file"))
+    monkeypatch.setattr(journal_store, "Path", lambda name: Path("/no/such/file"))
     assert read_mounts() == ""
 
 
@@ -158,7 +170,7 @@ def with_pragma(file: Path, statement: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "words", "corrupt"),
     [
-        ("PRAGMA user_version=2", "version 2; this release of kling_async knows 1: upgrade it", False),
+        ("PRAGMA user_version=3", "version 3; this release of kling_async knows 2: upgrade it", False),
         ("PRAGMA user_version=0", "is not a journal", True),
         ("PRAGMA application_id=7", "is not a journal", True),
         ("DROP INDEX unsettled", "its tables are not those of a journal", True),
@@ -262,12 +274,19 @@ class Faulty(sqlite3.Connection):
     code: int | None = sqlite3.SQLITE_IOERR
 
     def execute(self, statement: str, *arguments: Any) -> sqlite3.Cursor:
+        self._fail(statement)
+        return super().execute(statement, *arguments)
+
+    def executemany(self, statement: str, *arguments: Any) -> sqlite3.Cursor:
+        self._fail(statement)
+        return super().executemany(statement, *arguments)
+
+    def _fail(self, statement: str) -> None:
         if self.fail_on and statement.startswith(self.fail_on):
             error = sqlite3.OperationalError("disk I/O error")
             if self.code is not None:
                 error.sqlite_errorcode = self.code
             raise error
-        return super().execute(statement, *arguments)
 
 
 @pytest.fixture
@@ -280,7 +299,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Faulty]]:
 
 
 @pytest.mark.realtime
-@pytest.mark.parametrize("place", ["BEGIN", "INSERT INTO bodies", "COMMIT"])
+@pytest.mark.parametrize("place", ["BEGIN", "INSERT INTO entries", "COMMIT"])
 async def test_trouble_is_told_to_every_change_of_the_commit_and_passes(
     file: Path, faulty: type[Faulty], place: str
 ) -> None:
@@ -549,7 +568,7 @@ def test_a_loop_that_was_closed_is_left_in_peace(file: Path, caplog: pytest.LogC
 
 
 async def test_a_long_log_is_brought_into_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_sqlite, "_LOG_BYTES", 100_000)
+    monkeypatch.setattr(journal_store, "_LOG_BYTES", 100_000)
     log = file.with_name("journal.db-wal")
     async with opened(file) as journal:
         sizes = []
@@ -576,9 +595,9 @@ async def test_the_index_finds_open_jobs_among_many(file: Path) -> None:
     async with opened(file) as journal:
         store = journal._store
         assert store is not None
-        which = f"e.host = 'h' AND e.settled = 0 AND {journal_sqlite._FREE}"
+        which = f"e.host = 'h' AND e.settled = 0 AND {journal_store._FREE}"
         for statement in (
-            f"{journal_sqlite._READ} WHERE {which} ORDER BY e.created_at, e.job_id LIMIT 5",
+            f"{journal_store._READ} WHERE {which} ORDER BY e.created_at, e.job_id LIMIT 5",
             "SELECT job_id FROM entries WHERE settled = 0 AND owner = 'o'",
         ):
             plan = " ".join(row[3] for row in store._db.execute(f"EXPLAIN QUERY PLAN {statement}"))
@@ -599,102 +618,163 @@ async def test_a_poll_writes_no_row_and_a_renewal_one(file: Path) -> None:
         assert store._db.total_changes - before == 1
 
 
-# --- cuts, flips and kills -------------------------------------------------------------------------------------------
+async def test_what_another_session_did_meanwhile_is_seen(file: Path) -> None:
+    """What this one remembers of the file is stale then; the rest of the commit is not hurt by it."""
+    now = NOW
+    one, two = (SqliteJournal(file, wall=lambda: now, owner=name) for name in ("one", "two"))
+    await one.open()
+    await two.open()
+    for name in ("a", "b"):
+        await one.add(entry(name, lease_until=NOW + 10))
+    now += 10
+    assert [each.job_id for each in await two.claim(HOST, 1, 60)] == ["a"]
+    await two.add(entry("taken", owner="two"))
+    told: list[tuple[str | None, str]] = []
 
-State = tuple[Any, ...]
+    def note(error: JournalError | None) -> None:
+        told.append(("", "fine") if error is None else (error.job_id, type(error).__name__))
+
+    for change in (
+        entry("b").change(attempt=1),
+        entry("a").change(attempt=1),
+        Insert(entry("c")),
+        entry("c").change(attempt=2),
+        Insert(entry("taken")),
+        entry("b").change(state="failed", outcome={"why": 1}),
+        Insert(entry("b")),
+        entry("b").change(outcome=None),
+    ):
+        one.put(change, note)
+    assert await one.add(entry("taken")) == await two.find("taken")
+    assert told == [
+        *(("", "fine"), ("a", "LeaseLost"), ("", "fine"), ("", "fine")),
+        *(("taken", "JournalError"), ("", "fine"), ("b", "JournalError"), ("", "fine")),
+    ]
+    found = {each.job_id: (each.owner, each.state, each.attempt, each.outcome) async for each in two.entries()}
+    assert found == {
+        "a": ("two", Status.QUEUED, 0, None),
+        "b": ("one", Status.FAILED, 1, None),
+        "taken": ("two", Status.QUEUED, 0, None),
+        "c": ("one", Status.QUEUED, 2, None),
+    }
+    await one.close()
+    await two.close()
 
 
-def state_of(store: Store) -> State:
-    """Give all that a journal holds, to be compared."""
-    _, entries = store.page(0, None)
-    return (*entries, *store._db.execute("SELECT * FROM leases"), *store._db.execute("SELECT * FROM facts"))
-
-
-async def small_journal(folder: Path) -> tuple[bytes, bytes, list[State]]:
-    """Give file and log of a small journal, and each state it went through."""
-    file = folder / "made.db"
-    states: list[State] = [()]
+async def test_many_rows_go_into_few_statements_also_where_sqlite_takes_few_values(file: Path) -> None:
     async with opened(file) as journal:
         store = journal._store
         assert store is not None
-        changes: list[Any] = []
-        for name in ("a", "b"):
-            changes += [
-                Insert(entry(name, request={"prompt": name * 50}, metadata={"n": 1}, lease_until=NOW + ord(name[0]))),
-                entry(name).change(state="sending", attempt=1, sent_at=NOW),
-                entry(name).change(state="accepted", task_id=f"t-{name}"),
-            ]
-        for change in (*changes, entry("a").change(state="succeeded", outcome={"url": "https://x"})):
-            await journal.write(change)
-            states.append(state_of(store))
-        await journal.learn("reach", {"batch": True})
-        states.append(state_of(store))
-        log = file.with_name("made.db-wal").read_bytes()
-        main = file.read_bytes()
-    whole = file.read_bytes()
-    assert len(main) < len(whole) or main != whole
-    return main, log, states
+        statements: list[str] = []
+        for most, prefix in ((store._most_values, "a"), (999, "b")):
+            store._most_values = most
+            store._db.set_trace_callback(statements.append)
+            for number in range(600):
+                journal.put(Insert(entry(f"{prefix}{number}", outcome={"n": number})))
+            assert (await journal.counts())[Status.QUEUED] == 600 * (1 if prefix == "a" else 2)
+            store._db.set_trace_callback(None)
+            inserts = [each for each in statements if each.startswith("INSERT INTO entries")]
+            assert len(inserts) == (2 + 2 + 24 if prefix == "a" else 18 + 24)
+            statements.clear()
+        found = [each async for each in journal.entries()]
+        assert [each.outcome for each in found] == [{"n": number} for number in range(600)] * 2
 
 
-def reopened(folder: Path, main: bytes, log: bytes | None) -> State | None:
-    """Give the state in which these files are opened; None when they are refused."""
-    file = folder / "cut.db"
-    for end in ("", "-wal", "-shm"):
-        file.with_name(f"cut.db{end}").unlink(missing_ok=True)
-    file.write_bytes(main)
-    if log is not None:
-        file.with_name("cut.db-wal").write_bytes(log)
-    try:
-        store = Store(file, mounts=str)
-    except JournalError:
-        return None
-    try:
-        return state_of(store)
-    finally:
-        store.close()
+# --- files of earlier releases ---------------------------------------------------------------------------------------
+
+JOURNALS = Path(__file__).parents[1] / "samples" / "journals"
 
 
-async def test_every_cut_of_the_log_gives_an_earlier_state(memory: Path) -> None:
-    main, log, states = await small_journal(memory)
-    assert reopened(memory, main, log) == states[-1]
-    seen = []
-    frame = 24 + 4096
-    lengths = {*range(64), *range(len(log) - 64, len(log) + 1)}
-    lengths |= {
-        32 + frame * number + more for number in range(len(log) // frame + 1) for more in (-1, 0, 1, 23, 24, 25)
-    }
-    lengths |= set(range(0, len(log), 97))
-    for length in sorted(lengths):
-        state = reopened(memory, main, log[:length])
-        if state is not None:
-            seen.append(states.index(state))
-    assert seen == sorted(seen)
-    assert set(seen) == set(range(len(states)))
+def recorded(file: Path, name: str) -> None:
+    """Make a journal as a release has left it: its tables and rows, as that release wrote them."""
+    db = sqlite3.connect(file)
+    db.executescript((JOURNALS / name).read_text(encoding="utf-8"))
+    db.execute("PRAGMA journal_mode=WAL").fetchall()
+    db.close()
 
 
-async def test_every_cut_of_the_file_is_refused_or_harmless(memory: Path) -> None:
-    await small_journal(memory)
-    whole = (memory / "made.db").read_bytes()
-    last = reopened(memory, whole, None)
-    assert last
+async def test_a_journal_of_version_1_is_opened_and_finished(file: Path) -> None:
+    recorded(file, "version-1.sql")
+    async with opened(file, "two") as journal:
+        before = {each.job_id: each async for each in journal.entries()}
+        assert [each.state for each in before.values()] == [
+            *("queued", "sending", "unsure", "accepted", "succeeded", "unresolved", "unresolved", "abandoned")
+        ]
+        assert {each.owner for each in before.values()} == {"first run"}
+        assert await journal.claim(HOST, 9, 60) == []
+        await journal.bury(lambda owner: owner == "first run")
+        claimed = await journal.claim(HOST, 9, 60)
+        assert [each.job_id for each in claimed] == ["queued", "sending", "unsure", "accepted", "lost"]
+        assert [each.metadata["line"] for each in claimed] == [0, 1, 2, 3, 5]
+        assert claimed[1].callback_url == "https://me.example/hook"
+        assert (claimed[4].attempt, claimed[4].epoch) == (2, 2)
+        for each in claimed:
+            await journal.write(each.change(state="succeeded", outcome={"raw": {}}))
+        await journal.release()
+        assert await journal.claim(HOST, 9, 60) == []
+        fact = await journal.learned(f"{HOST} reach")
+        assert fact is not None
+        assert fact.value == {"batch": True}
+        assert await journal.find("done") == attrs.evolve(before["done"], lease_until=None)
+    async with opened(file) as journal:  # the checks at opening find everything in order
+        assert (await journal.counts())[Status.SUCCEEDED] == 6
+
+
+async def test_a_migration_trusts_no_damaged_record(file: Path) -> None:
+    recorded(file, "version-1.sql")
+    with_pragma(file, "UPDATE entries SET attempt = 9 WHERE job_id = 'lost'")
+    assert getattr(await refusal(file), "line", None) == 6
+    with_pragma(file, "UPDATE entries SET attempt = 2 WHERE job_id = 'lost'")
+    with_pragma(file, "DROP INDEX unsettled")
+    assert "its tables are not those of a journal" in str(await refusal(file))
+    with sqlite3.connect(file) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    db.close()
+
+
+# --- cuts, flips and kills -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Made]:
+    """A journal with a log of 64 KiB, and each state it went through."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield make(Path(folder))
+
+
+def test_a_log_that_is_whole_is_read_whole(memory: Path, made: Made) -> None:
+    assert len(made.log) >= 65_536
+    assert reopened(memory, made.empty, made.log) == reopened(memory, made.whole, None) == made.states[-1]
     assert reopened(memory, b"", None) == ()  # as if it had never been there
-    lengths = {*range(1, 600), *range(1, len(whole), 211), *range(512, len(whole), 512), len(whole) - 1}
-    assert {length for length in lengths if reopened(memory, whole[:length], None) is not None} == set()
 
 
-async def test_flipped_bits_give_an_earlier_state_or_a_refusal(memory: Path) -> None:
-    main, log, states = await small_journal(memory)
-    whole = (memory / "made.db").read_bytes()
-    rng = random.Random(7)
-    wrong = []
-    for number in range(FLIPS):
-        target = bytearray(log if number % 2 else whole)
-        place = rng.randrange(len(target) * 8)
-        target[place // 8] ^= 1 << place % 8
-        state = reopened(memory, main, bytes(target)) if number % 2 else reopened(memory, bytes(target), None)
-        if state is not None and state not in (states if number % 2 else states[-1:]):
-            wrong.append((number, place))
-    assert wrong == []
+def test_every_cut_of_the_log_gives_an_earlier_state(memory: Path, made: Made) -> None:
+    """Near every border of a frame and evenly in between; `journal_torture.py --all` takes every byte."""
+    lengths = {*range(64), *range(len(made.log) - 30, len(made.log) + 1), *range(0, len(made.log), 211)}
+    frame = 24 + 4096
+    lengths |= {32 + at + more for at in range(0, len(made.log), frame) for more in (-1, 0, 1, 23, 24, 25)}
+    seen = cut_logs(memory, made, sorted(lengths))
+    assert set(seen) == set(range(len(made.states)))
+
+
+def test_every_cut_of_the_file_is_refused(memory: Path, made: Made) -> None:
+    size = len(made.whole)
+    assert cut_files(memory, made, sorted({*range(1, 600), *range(1, size, 211), *range(512, size, 512), size - 1}))
+
+
+def test_flipped_bits_give_an_earlier_state_or_a_refusal(memory: Path, made: Made) -> None:
+    seen = flip_bits(memory, made, FLIPS, random.Random(7))
+    assert {"log: an earlier state", "file: refused", "file below log: whole"} <= seen.keys()
+
+
+def test_what_was_acknowledged_outlives_a_loss_of_power(memory: Path, made: Made) -> None:
+    seen = lose_pages(memory, made, 300, random.Random(7))
+    assert seen == {"in a commit": 150, "in a checkpoint": 150}
+
+
+async def test_a_copy_holds_what_was_acknowledged(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_store, "_LOG_BYTES", 100_000)  # so that some copies are made after a checkpoint
+    assert await copy_after_each_commit(memory, 60) == 60
 
 
 WRITER = f"""
