@@ -391,25 +391,27 @@ PNG = png(320, 320)
 
 async def test_a_picture_is_sent_as_it_was_recorded_or_not_at_all(tmp_path: Path) -> None:
     """A file that was changed between two runs is not sent under an id that may have a task already."""
-    store, picture = MemoryStore(), tmp_path / "first.png"
-    picture.write_bytes(PNG)
-    request = ImageToVideo(image=picture, prompt="runs", model_name="kling-v2-6")
+    store = MemoryStore()
+    pictures = {name: tmp_path / f"{name}.png" for name in ("runs", "kept", "changed")}
+    requests = {name: ImageToVideo(image=path, prompt=name, model_name="kling-v2-6") for name, path in pictures.items()}
+    for path in pictures.values():
+        path.write_bytes(PNG)
     async with service(slots=1, duration_s=500.0) as emulator:
         async with client(emulator, journal=journal(store, "first")) as kling:
-            await (await kling.submit(request)).accepted()
+            await (await kling.submit(requests["runs"])).accepted()
             for name in ("kept", "changed"):
-                await kling.submit(ImageToVideo(image=picture, prompt=name, model_name="kling-v2-6"), job_id=name)
+                await kling.submit(requests[name], job_id=name)
         recorded: Any = store.entries["kept"].request
         assert recorded["image"] == {
-            "$file": str(picture),
+            "$file": str(pictures["kept"]),
             "sha256": hashlib.sha256(PNG).hexdigest(),
             "bytes": len(PNG),
         }
         assert "iVBOR" not in repr(store.entries)
+        pictures["changed"].write_bytes(PNG + b"x")
         async with client(emulator, journal=journal(store, "second")) as kling:
             jobs = {job.id: job for job in await kling.adopt()}
             await jobs["kept"]
-            picture.write_bytes(PNG + b"x")
             with pytest.raises(InvalidRequest, match="has changed") as caught:
                 await jobs["changed"]
             assert caught.value.paid == "no"
