@@ -106,27 +106,34 @@ class KeyPair:
     access_key: Secret
     secret_key: Secret
     _token: Secret | None = None
+    _former: Secret | None = None
     _renew_at_s: float = 0.0
     _skew_s: float = 0.0
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
         """What must never be seen."""
-        known = (self.access_key, self.secret_key)
-        return known if self._token is None else (*known, self._token)
+        # The token before this one may be good for some minutes more, and an answer to it may still come.
+        tokens = (token for token in (self._token, self._former) if token is not None)
+        return (self.access_key, self.secret_key, *tokens)
 
     def bearer(self, wall_s: float) -> Secret:
         """Give the token for a request that leaves at `wall_s` (Unix seconds), renewed at 80 % of its life."""
         # A wall clock set back would keep an expired token alive; more than a whole life ahead cannot be right.
         if self._token is None or not self._renew_at_s - _LIFE_S <= wall_s < self._renew_at_s:
+            self._drop()
             self._token = sign(self.access_key, self.secret_key, wall_s + self._skew_s)
             self._renew_at_s = wall_s + _RENEW_AT * _LIFE_S
         return self._token
 
     def renew(self) -> bool:
         """Drop the token, so that the next request gets a fresh one."""
-        self._token = None
+        self._drop()
         return True
+
+    def _drop(self) -> None:
+        if self._token is not None:
+            self._token, self._former = None, self._token
 
     def notice_server_time(self, server_s: float, wall_s: float) -> None:
         """Learn by how much our clock is wrong: more than 5 s is refused as 1003 or 1004."""
@@ -135,7 +142,7 @@ class KeyPair:
             return  # nobody's clock is wrong by so much: a token for another year is for somebody else's use
         if abs(skew_s - self._skew_s) > _SKEW_KEPT_S:  # the Date header has whole seconds and has travelled
             self._skew_s = skew_s if abs(skew_s) > _SKEW_KEPT_S else 0.0
-            self._token = None
+            self._drop()
 
 
 Credentials = ApiKey | KeyPair

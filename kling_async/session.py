@@ -279,6 +279,7 @@ class KlingSession(Questions):
 
     async def _record(self, record: Record, job: Job, callback_url: str | None, timeout: float | None) -> bool:
         """Write a new job down; False when it was there already, and goes on from where it stood."""
+        scheduler = self._runtime.scheduler()
         try:
             found = await record.add(job, callback_url=callback_url, timeout_s=timeout)
             if found is None:
@@ -286,15 +287,16 @@ class KlingSession(Questions):
             # One that was recovered from the host's lists has none: the request is not known there.
             if found.fingerprint and found.fingerprint != fingerprint(job.endpoint, to_plain(job.request)):
                 raise IdempotencyMismatch("job_id", job.id, "already names another request", job_id=job.id)
+            self._runtime.scheduler()  # closed meanwhile?
+            taken: Entry | None = found
+            if is_open(found):
+                await scheduler.recall(job.endpoint)
+                await record.bury()
+                taken = await record.take(job.id)
         except BaseException as error:
-            self._disown(job, error)
+            if scheduler.open_job(job.id) is not job:  # else `adopt` has taken it over meanwhile, and it goes on
+                self._disown(job, error)
             raise
-        scheduler = self._runtime.scheduler()
-        taken: Entry | None = found
-        if is_open(found):
-            await scheduler.recall(job.endpoint)
-            await record.bury()
-            taken = await record.take(job.id)
         if job.done() or scheduler.open_job(job.id) is job:
             return False  # `adopt` has taken it over meanwhile
         if taken is not None:

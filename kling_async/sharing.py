@@ -11,9 +11,10 @@ from typing import Protocol
 
 import attrs
 
-from .errors import JournalError
+from .errors import JournalError, SubmissionUnknown
 from .job import Job
 from .journal import Entry
+from .models import Failed, Status
 from .recorder import Record
 from .sweep import Form
 
@@ -112,8 +113,11 @@ class Sharing:
         if entry is not None and not entry.state.is_final:
             await self.recall(job.endpoint)
             taken = await self.record.take(job.id)
-        if entry is None or job.done() or self.family.open_job(job.id) is not None:
+        if job.done() or self.family.open_job(job.id) is not None:
             self.record.foreign.pop(job.id, None)
+        elif entry is None:
+            del self.record.foreign[job.id]
+            job.settle(Failed(Status.UNRESOLVED, SubmissionUnknown("its record is gone from the journal")))
         elif taken is not None:
             self.family.go_on(job, taken)
         elif entry.state.is_final:

@@ -13,7 +13,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,23 +29,22 @@ from .auth import Credentials, Secret
 from .dialects import Host
 from .endpoints import Endpoint, find_endpoint
 from .errors import (
-    AnswerTimeout,
     AuthError,
     BadEnvelope,
+    ConfigError,
     ConnectFailed,
-    ConnectionLost,
     KlingError,
     ServiceError,
-    TransportError,
-    clean_text,
     service_error,
 )
 from .sweep import Batch, CursorPage, ListPage, Query, Single
+from .translate import ended, translate
 from .wire import Envelope, ids_of, open_envelope, parse_json
 
 _log = logging.getLogger(__name__)
 
 _MOST_BYTES: Final = 8 * 1024 * 1024  # after decompression; a page of 500 rows has about 0.2 MB
+_MOST_HEADER_BYTES: Final = 8190  # of one line, and of one header; also where a borrowed session takes more
 _CHUNK_BYTES: Final = 64 * 1024
 _MOST_AT_ONCE: Final = 512 * 1024
 # A create may carry 13 MB of Base64 over a slow line; the reading side starts to count when it is written.
@@ -56,6 +54,13 @@ _QUERY_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_re
 _SUBMIT_KEEPALIVE_S: Final = 10.0
 _USER_AGENT: Final = f"kling_async/{__version__}"
 _SKEWED: Final = frozenset({1003, 1004})  # not yet valid, expired: a new token with a corrected clock may do
+
+
+@attrs.define
+class _Trace:
+    """Whether a request has begun to leave; None where nobody can tell, since the HTTP session is the user's."""
+
+    sent: bool | None
 
 
 @attrs.define
@@ -81,6 +86,8 @@ class Transport:
         max_submissions: int = 50,
         max_queries: int = 6,
     ) -> None:
+        if getattr(http, "auth", None) is not None:
+            raise ConfigError("http= has credentials of its own (auth=): they would be sent in place of the key")
         self.host = host
         self._credentials = credentials
         self._former: tuple[Secret, ...] = ()
@@ -222,7 +229,7 @@ class Transport:
         """Send and read; trouble is returned, not raised, so that no frame with the token stays in a traceback."""
         if session is None or session.closed:
             return ConnectFailed("the connection pool is closed", retryable=False)
-        context = SimpleNamespace(sent=self._borrowed is not None)  # a borrowed session has no trace of ours
+        context = _Trace(None if self._borrowed is not None else False)
         try:
             return await self._fetch(session, method, url, body, timeout, context)
         except asyncio.CancelledError:
@@ -230,9 +237,9 @@ class Transport:
             # cancels who waits for a connection when somebody closes its session.
             task = asyncio.current_task()
             if task is not None and not task.cancelling():
-                return _ended(self.host, sent=context.sent)
+                return ended(self.host, sent=context.sent)
         except Exception as error:  # noqa: BLE001 - the seam: nothing foreign leaves this function
-            return _translate(error, self.host, sent=context.sent)
+            return translate(error, self.host, sent=context.sent)
         raise asyncio.CancelledError
 
     async def _fetch(
@@ -242,7 +249,7 @@ class Transport:
         url: URL,
         body: bytes | None,
         timeout: aiohttp.ClientTimeout,
-        context: SimpleNamespace,
+        context: _Trace,
     ) -> _Raw | KlingError:
         headers = {
             "Authorization": f"Bearer {self._credentials.bearer(self._wall()).reveal()}",
@@ -259,6 +266,11 @@ class Transport:
             headers=headers,
             timeout=timeout,
             allow_redirects=False,
+            # What a borrowed session may have chosen otherwise: a refusal has to be read, whatever its status.
+            raise_for_status=False,
+            auto_decompress=True,
+            max_line_size=_MOST_HEADER_BYTES,
+            max_field_size=_MOST_HEADER_BYTES,
             trace_request_ctx=context,
         ) as response:
             data = await _read_capped(response)
@@ -281,6 +293,7 @@ def _make_session(limit: int, keepalive_s: float) -> aiohttp.ClientSession:
     trace = aiohttp.TraceConfig()
 
     async def on_headers_sent(_session: object, context: SimpleNamespace, _params: object) -> None:
+        # Told before the first byte is written: what was not told of has surely not left.
         context.trace_request_ctx.sent = True
 
     trace.on_request_headers_sent.append(on_headers_sent)
@@ -322,12 +335,6 @@ async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
     return bytes(chunks)
 
 
-def _ended(host: Host, *, sent: bool) -> TransportError:
-    if sent:
-        return ConnectionLost(f"the connection to {host.name} was closed here before the answer came")
-    return ConnectFailed(f"the connection to {host.name} was closed here before anything was sent")
-
-
 def _open(raw: _Raw, *, is_call: bool) -> Envelope:
     if 300 <= raw.status < 400:
         raise BadEnvelope(f"a redirect (HTTP {raw.status}), which is never followed", http_status=raw.status)
@@ -347,30 +354,3 @@ def _parse_date(value: str | None) -> datetime | None:
     except (ValueError, OverflowError, TypeError):
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def _translate(error: Exception, host: Host, *, sent: bool) -> TransportError:
-    """Sort a foreign exception; the order matters, since the harmless classes are children of the others."""
-    kind = type(error).__name__
-    number = getattr(error, "errno", None)
-    detail = kind if number is None else f"{kind}, errno {number}"
-    never_connected = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return ConnectFailed(f"{host.name} has a certificate that cannot be trusted", retryable=False)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return ConnectFailed(f"the proxy refused the connection to {host.name}", retryable=False)
-    if never_connected or (isinstance(error, TimeoutError) and not sent):
-        return ConnectFailed(f"cannot connect to {host.name}: {clean_text(_reason(error), 80)} ({detail})")
-    if isinstance(error, TimeoutError):
-        return AnswerTimeout(f"no answer from {host.name} in time ({detail})")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return BadEnvelope(f"{host.name} answered something that is not HTTP ({detail})")
-    return ConnectionLost(f"the connection to {host.name} ended before the answer did ({detail})")
-
-
-def _reason(error: Exception) -> str:
-    # A ClientConnectorError's own text holds the address only; its os_error's number says what the system said.
-    number = getattr(getattr(error, "os_error", None), "errno", None)
-    if isinstance(number, int) and number > 0:
-        return os.strerror(number)
-    return "timed out" if isinstance(error, TimeoutError) else "no such address, or no network"

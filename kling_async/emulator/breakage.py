@@ -9,6 +9,7 @@ import contextlib
 import socket
 import struct
 
+import attrs
 from aiohttp import web
 
 from .clock import Clock
@@ -75,7 +76,8 @@ async def break_off(
 ) -> web.StreamResponse:
     """Carry out a fault that spoils the connection; the returned response usually reaches nobody."""
     transport = request.transport
-    if fault.action == "slow":
+    answer = attrs.evolve(answer, headers=(*answer.headers, *fault.headers))
+    if fault.action == "slow" and fault.within == "body":
         return await _trickle(request, answer, clock.real(fault.delay_s), closing)
     if fault.action == "hang":
         await idle(clock.real(hang_s), closing, request)
@@ -83,9 +85,12 @@ async def break_off(
         return web.Response()
     if fault.action == "reset":
         _reset(transport)
+    elif fault.action == "slow":
+        await _write_slowly(transport, _head(answer), clock.real(fault.delay_s), closing)
+        transport.write(answer.body)
+        transport.close()
     elif fault.action == "truncate":
-        keep = len(answer.body) // 2 if fault.keep is None else fault.keep
-        transport.write(_head(answer) + answer.body[:keep])
+        transport.write(_cut(fault, answer))
         transport.close()
     elif fault.action == "garbage":
         transport.write(GARBAGE if fault.body is None else fault.body)
@@ -117,14 +122,61 @@ def _reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def _head(answer: Answer) -> bytes:
+class Rude(asyncio.Protocol):
+    """The server's side of a connection that is hit as soon as it is accepted: nothing is ever read from it."""
+
+    def __init__(self, fault: Fault, held: set[asyncio.Transport]) -> None:
+        self._fault = fault
+        self._held = held
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Reset it, close it, or keep it in silence until the caller or the emulator goes."""
+        assert isinstance(transport, asyncio.Transport)
+        if self._fault.action == "reset":
+            _reset(transport)
+        elif self._fault.action == "close":
+            transport.close()
+        else:
+            self._transport = transport
+            self._held.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ends
+        """Forget it."""
+        if self._transport is not None:
+            self._held.discard(self._transport)
+
+
+def _cut(fault: Fault, answer: Answer) -> bytes:
+    """The bytes of an answer that arrive before it breaks off."""
+    head = _head(answer, chunked=fault.chunked)
+    if fault.within == "head":
+        return head[: len(head) // 2 if fault.keep is None else fault.keep]
+    keep = len(answer.body) // 2 if fault.keep is None else fault.keep
+    if not fault.chunked:
+        return head + answer.body[:keep]
+    rest = len(answer.body) - keep
+    # A whole chunk, and then the size of one that never comes whole.
+    return head + b"%x\r\n" % keep + answer.body[:keep] + b"\r\n%x\r\n" % (rest + 1) + answer.body[keep : keep + 1]
+
+
+def _head(answer: Answer, *, chunked: bool = False) -> bytes:
     lines = [
         f"HTTP/1.1 {answer.status} OK",
         f"Content-Type: {answer.content_type}",
-        f"Content-Length: {len(answer.body)}",
+        "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(answer.body)}",
         *(f"{name}: {value}" for name, value in answer.headers),
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+async def _write_slowly(transport: asyncio.Transport, data: bytes, seconds: float, closing: asyncio.Event) -> None:
+    step = max(1, -(-len(data) // _PIECES))
+    for at in range(0, len(data), step):
+        await idle(seconds / _PIECES, closing)
+        if transport.is_closing():
+            return
+        transport.write(data[at : at + step])
 
 
 async def _trickle(request: web.Request, answer: Answer, seconds: float, closing: asyncio.Event) -> web.StreamResponse:

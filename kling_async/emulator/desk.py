@@ -14,11 +14,13 @@ from typing import Any
 import attrs
 
 from . import replies, solutions
+from .altered import altered
 from .assets import Asset, AssetStore
 from .auth import Credentials, check_bearer
 from .checks import page_of, whole
 from .clock import Clock
 from .dialects import page, told
+from .faults import Fault
 from .media_results import without_index
 from .refusals import Refusal, invalid
 from .routes import Route
@@ -117,6 +119,16 @@ class Desk:
             as_200=self.settings.errors_as_200,
         )
         return json_answer(status, body)
+
+    def alter(self, route: Route, answer: Answer, fault: Fault) -> Answer:
+        """The answer with its task objects changed as a fault says."""
+        try:
+            changed = altered(json.loads(answer.body), fault)
+        except ValueError:  # a page or a file, which tells of no task
+            return answer
+        if changed is None:
+            return self._unknown_task(route)
+        return attrs.evolve(json_answer(answer.status, changed), headers=(*answer.headers, *fault.headers))
 
     def postpone(self, route: Route, ask: Ask, delay_s: float) -> None:
         """Let a create happen later although its answer is lost now."""

@@ -7,13 +7,14 @@ import asyncio
 import random
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from weakref import WeakSet
 
 import attrs
 from aiohttp import web
 
 from .assets import PREFIX as ASSETS
-from .breakage import break_off, idle, replacement, respond
+from .breakage import Rude, break_off, idle, replacement, respond
 from .clock import Clock
 from .control import ROOT, control
 from .desk import Answer, Ask, Desk
@@ -58,6 +59,20 @@ class LoggedRequest:
     status: int | None = None
     fault: str = ""
     leaked: bool = False
+
+
+class _Runner(web.AppRunner):
+    """A runner whose connections are looked at as they are accepted, before anything is read from them."""
+
+    def __init__(self, app: web.Application, greet: Callable[[], asyncio.BaseProtocol | None]) -> None:
+        super().__init__(app, access_log=None, shutdown_timeout=_GRACE_S)
+        self._greet = greet
+
+    @property
+    def server(self) -> Any:
+        """What makes the protocol of a new connection; sites hand it to the loop, and call nothing else of it."""
+        usual = super().server
+        return None if usual is None else lambda: self._greet() or usual()
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -165,6 +180,10 @@ class Emulator(Settings):
     _log: list[LoggedRequest] = attrs.field(factory=list, init=False)
     _luck: random.Random = attrs.field(init=False)
     _leaked: int = attrs.field(default=0, init=False)
+    _connections: int = attrs.field(default=0, init=False)
+    # Connections that are kept in silence, and those that have brought a request already.
+    _held: set[asyncio.Transport] = attrs.field(factory=set, init=False)
+    _used: "WeakSet[asyncio.BaseTransport]" = attrs.field(factory=WeakSet, init=False)
     _runner: web.AppRunner | None = attrs.field(default=None, init=False)
     _closing: asyncio.Event | None = attrs.field(default=None, init=False)
     _url: str = attrs.field(default="", init=False)
@@ -220,6 +239,11 @@ class Emulator(Settings):
         return self._leaked
 
     @property
+    def connections(self) -> int:
+        """How many connections were accepted, also those that were hit at once."""
+        return self._connections
+
+    @property
     def is_started(self) -> bool:
         """Whether it listens."""
         return self._runner is not None
@@ -233,7 +257,7 @@ class Emulator(Settings):
     async def __aenter__(self) -> Self:
         if self._runner is not None:
             raise RuntimeError("The emulator is already started.")
-        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=_GRACE_S)
+        runner = _Runner(self.application(), self._greet)
         await runner.setup()
         try:
             site: web.BaseSite
@@ -258,6 +282,8 @@ class Emulator(Settings):
     ) -> None:
         runner, self._runner, self._url = self._runner, None, ""
         if runner is not None:
+            for transport in list(self._held):
+                transport.abort()
             await runner.cleanup()
 
     def application(self) -> web.Application:
@@ -276,6 +302,12 @@ class Emulator(Settings):
         # Hanging and delayed requests end now instead of at the end of the grace time.
         if self._closing is not None:
             self._closing.set()
+
+    def _greet(self) -> asyncio.BaseProtocol | None:
+        """Count a new connection; the protocol that breaks it, if the plan says so."""
+        self._connections += 1
+        fault = self.faults.pick_at_accept(self._clock.since_start(), self._luck)
+        return None if fault is None else Rude(fault, self._held)
 
     # One request
 
@@ -299,7 +331,11 @@ class Emulator(Settings):
             return respond(control(self, ask))
         route = Route("asset", None, path[len(ASSETS) :]) if is_asset else find_route(self, ask.method, path)
         entry = self._record(route, ask, query)
-        fault = self.faults.pick(route.kind, ask.method, path, self._clock.since_start(), self._luck)
+        reused = request.transport in self._used
+        if request.transport is not None:
+            self._used.add(request.transport)
+        since_s = self._clock.since_start()
+        fault = self.faults.pick(route.kind, ask.method, path, since_s, self._luck, reused=reused)
         if fault is None:
             answer = self._desk.answer(route, ask)
             entry.status = answer.status
@@ -328,11 +364,12 @@ class Emulator(Settings):
         self, request: web.Request, route: Route, ask: Ask, fault: Fault, entry: LoggedRequest
     ) -> web.StreamResponse:
         closing = self._closing or asyncio.Event()
-        has_effect = fault.stage == "after" or fault.action in ("delay", "slow")
         if fault.action == "delay" and fault.stage == "before":
             await idle(self._clock.real(fault.delay_s), closing)
-        if has_effect:
+        if fault.has_effect:
             answer = self._desk.answer(route, ask)
+            for _ in range(fault.effects - 1 if route.kind == "create" else 0):
+                self._desk.answer(route, ask)
         else:
             if fault.commit_after_s is not None and route.kind == "create":
                 self._desk.postpone(route, ask, fault.commit_after_s)
@@ -342,6 +379,10 @@ class Emulator(Settings):
                 await idle(self._clock.real(fault.delay_s), closing)
             entry.status = answer.status
             return respond(attrs.evolve(answer, headers=(*answer.headers, *fault.headers)))
+        if fault.action == "alter":
+            altered = self._desk.alter(route, answer, fault)
+            entry.status = altered.status
+            return respond(altered)
         replaced = replacement(fault, self._desk, route)
         if replaced is not None:
             entry.status = replaced.status

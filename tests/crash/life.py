@@ -18,7 +18,7 @@ from typing import Any
 from crash.points import POINTS, Bomb, put
 from kling_async import Job, KlingError, KlingSession, Policy, TextToVideo, official, transport
 from kling_async.journal_sqlite import SqliteJournal
-from kling_async.recorder import name_owner
+from kling_async.owners import name_owner
 
 _AT_ONCE = 500  # jobs submitted together: their records share a commit
 

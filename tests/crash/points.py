@@ -20,9 +20,10 @@ from typing import Any
 import aiohttp
 import attrs
 
-from kling_async import Status, download, journal_sqlite, transport
+from kling_async import Status, download, journal_store, transport
 from kling_async.download import Downloader
-from kling_async.journal_sqlite import SqliteJournal, Store
+from kling_async.journal_sqlite import SqliteJournal
+from kling_async.journal_store import Store
 from kling_async.recorder import Record
 from kling_async.runtime import Runtime
 from kling_async.searcher import Searcher
@@ -191,8 +192,8 @@ def in_flight(bomb: Bomb, *, turns: int = 5, again: bool = False) -> None:
     if again:
         sending = Record.sending
 
-        async def sent(self: Record, job: Any, now: float, /) -> None:
-            await sending(self, job, now)
+        async def sent(self: Record, job: Any, /) -> None:
+            await sending(self, job)
             if _is_again(self, job):
                 resent.add(job.id)
 
@@ -254,11 +255,11 @@ def within(owner: Any, name: str, seconds: float, *, due: When = _always) -> Cal
 
 def checkpoint(bomb: Bomb) -> None:
     """Some moment while the log is brought into the file: made small, so that this happens often."""
-    put(journal_sqlite, "_LOG_BYTES", 8 << 10)
+    put(journal_store, "_LOG_BYTES", 8 << 10)
     shorten = Store._shorten_log
 
     def shortened(self: Store) -> None:
-        if self._log.stat().st_size <= journal_sqlite._LOG_BYTES:
+        if self._log.stat().st_size <= journal_store._LOG_BYTES:
             shorten(self)
             return
         bomb.seen += 1

@@ -18,7 +18,8 @@ from crash.nursery import nursery
 from kling_async import TextToVideo, official
 from kling_async.endpoints import endpoint_of, to_plain
 from kling_async.journal import fingerprint
-from kling_async.journal_sqlite import SqliteJournal, _seal
+from kling_async.journal_sqlite import SqliteJournal
+from kling_async.journal_store import _seal
 
 _PART = 20_000
 

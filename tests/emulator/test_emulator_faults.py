@@ -1,6 +1,7 @@
 """The fault plan: choosing, every action on a real socket, both stages, changes over HTTP."""
 
 import asyncio
+import contextlib
 import random
 from typing import Any
 
@@ -71,6 +72,13 @@ def test_plan_is_a_list() -> None:
         ({"action": "reset", "kind": "poll"}, "kind must be one of"),
         ({"action": "reset", "every": 0}, "every must be at least 1"),
         ({"action": "reset", "stage": "after", "commit_after_s": 1}, "commit_after_s belongs to stage before"),
+        ({"action": "html", "stage": "accept"}, "at accept the action must be one of"),
+        ({"action": "reset", "stage": "accept", "kind": "create"}, "not known at accept"),
+        ({"action": "reset", "stage": "accept", "commit_after_s": 1}, "commit_after_s belongs to stage before"),
+        ({"action": "truncate", "within": "tail"}, "within must be head or body"),
+        ({"action": "alter", "rows": "all"}, "rows must be"),
+        ({"action": "reset", "effects": 2}, "effects must be"),
+        ({"action": "delay", "effects": 0}, "effects must be"),
         ({"colour": "red"}, "unknown name in a fault: colour"),
         ({}, "action"),
         (5, "a fault is an object"),
@@ -100,6 +108,11 @@ async def broken(kling: Caller, **fault: Any) -> Reply | str:
         ({"action": "garbage"}, "ClientResponseError"),
         ({"action": "garbage", "body": "HTTP/9"}, "ClientResponseError"),
         ({"action": "hang"}, "ServerDisconnectedError"),
+        ({"action": "truncate", "within": "head"}, "ServerDisconnectedError"),
+        ({"action": "truncate", "within": "head", "keep": 3}, "ServerDisconnectedError"),
+        ({"action": "truncate", "chunked": True}, "ClientPayloadError"),
+        ({"action": "truncate", "keep": 10_000, "headers": {"X": "y" * 20_000}}, "ClientResponseError"),
+        ({"action": "truncate", "headers": {f"X-{index}": "y" for index in range(500)}}, "ClientResponseError"),
     ],
 )
 @pytest.mark.parametrize("stage", ["before", "after"])
@@ -289,5 +302,132 @@ def test_faults_over_http() -> None:
         assert (await kling.ask("PATCH", page, bare=True)).status == 405
         assert (await kling.ask("DELETE", page, bare=True)).json == {"faults": [], "hits": 0}
         await kling.create()
+
+    play(story)
+
+
+@pytest.mark.parametrize("action", ["reset", "close", "hang"])
+def test_connections_that_are_hit_when_they_are_accepted(action: Any) -> None:
+    """Nothing is read of them, so nothing is logged and nothing is made; they are counted like the others."""
+
+    async def story(kling: Caller) -> None:
+        kling.emulator.faults = [Fault(action=action, stage="accept", nth=(1, 2))]
+        for number in (1, 2):
+            with pytest.raises((aiohttp.ClientError, OSError, TimeoutError)):
+                await kling.post(T2V, {"prompt": "x"}, timeout=aiohttp.ClientTimeout(total=0.3))
+            assert (kling.emulator.connections, kling.emulator.faults.hits()) == (number, number)
+        assert kling.emulator.requests == []
+        assert (await kling.post(T2V, {"prompt": "x"})).status == 200
+        assert kling.emulator.connections == 3
+        assert len(kling.emulator.tasks) == 1
+
+    play(story)
+
+
+def test_closing_lets_go_of_what_is_kept_in_silence() -> None:
+    async def run() -> None:
+        async with Emulator(faults=[Fault(action="hang", stage="accept")]) as emulator:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(emulator.url.rpartition(":")[2]))
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 0.05)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(1), 5) == b""
+        writer.close()
+
+    asyncio.run(run())
+
+
+def test_later_requests_of_a_connection() -> None:
+    """`reused` tells the first request of a connection from those that come on it when it was kept."""
+
+    async def story(kling: Caller) -> None:
+        kling.emulator.faults = [Fault(action="html", status=503, reused=True, times=1)]
+        statuses = [(await kling.post(T2V, {"prompt": "x"})).status for _ in range(3)]
+        assert statuses == [200, 503, 200]
+        kling.emulator.faults = [Fault(action="html", status=503, reused=False)]
+        assert (await kling.post(T2V, {"prompt": "x"})).status == 200
+        assert kling.emulator.connections == 1
+
+    play(story)
+
+
+def test_a_head_that_comes_slowly_is_whole_in_the_end() -> None:
+    async def story(kling: Caller) -> None:
+        reply = await broken(kling, action="slow", within="head", delay_s=0.05, headers={"X-A": "b"})
+        assert isinstance(reply, Reply)
+        assert reply.data["task_status"] == "submitted"
+        assert reply.headers["X-A"] == "b"
+
+    play(story)
+
+
+@pytest.mark.parametrize("place", ["single", "list", "batch"])
+def test_altered_task_objects(place: str) -> None:
+    """In every kind of answer, of all tasks or of one; what is not about a task stays."""
+
+    async def story(kling: Caller) -> None:
+        idents = [await kling.create(external_task_id=f"e{index}") for index in range(3)]
+        paths = {"single": f"{T2V}/{idents[1]}", "list": f"{T2V}?pageNum=1&pageSize=10"}
+        path = paths.get(place, f"/tasks?task_ids={','.join(idents)}")
+
+        async def told(**fault: Any) -> list[dict[str, Any]]:
+            kling.emulator.faults = [Fault(action="alter", kind=place, **fault)]
+            reply = await kling.get(path)
+            data = reply.json.get("data")
+            return data if isinstance(data, list) else [data] if reply.status == 200 else []
+
+        count = 1 if place == "single" else 3
+        values = {"task_status": "odd", "status": "odd", "extra": None}
+        rows = await told(values=values)
+        assert [row["extra"] for row in rows] == [None] * count
+        assert {row.get("task_status") for row in rows} == {"odd"}
+        rows = await told(values=values, task=idents[1])
+        assert sum("extra" in row for row in rows) == 1
+        rows = await told(values=values, task="e1")
+        assert sum("extra" in row for row in rows) == 1
+        assert len(await told(rows="none", task=idents[1])) == count - 1
+        assert await told(rows="none") == []
+        assert len(await told(rows="twice", task=idents[1])) == (1 if place == "single" else 4)
+        assert len(await told(rows="twice")) == (1 if place == "single" else 6)
+        assert len(kling.emulator.tasks) == 3
+
+    play(story, dialect="official", lists=True, batch_sees_legacy=True)
+
+
+def test_altering_what_tells_of_no_task() -> None:
+    """A page, a file or a refusal goes through as it is."""
+
+    async def story(kling: Caller) -> None:
+        kling.emulator.faults = [Fault(action="alter", values={"x": 1})]
+        assert (await kling.get("/nowhere")).raw[:1] in (b"<", b"{")
+        reply = await kling.get(f"{T2V}/867")
+        assert (reply.status, reply.json["code"]) == (400, 1201)
+        assert "x" not in reply.json
+
+    play(story)
+
+
+def test_a_create_with_two_effects() -> None:
+    """One request, two tasks of one external id; the answer tells of the first."""
+
+    async def story(kling: Caller) -> None:
+        kling.emulator.faults = [Fault(action="delay", kind="create", effects=2)]
+        ident = await kling.create(external_task_id="e")
+        assert [task.external_id for task in kling.emulator.tasks] == ["e", "e"]
+        assert kling.emulator.tasks[0].public_id == ident
+        kling.emulator.faults = [Fault(action="reset", stage="after", kind="create", effects=3)]
+        with pytest.raises(aiohttp.ClientError):
+            await kling.create(external_task_id="f")
+        assert len(kling.emulator.tasks) == 5
+
+    play(story, unique_external_ids=False)
+
+
+def test_altered_answers_over_http() -> None:
+    async def story(kling: Caller) -> None:
+        fault = {"action": "alter", "kind": "single", "values": {"task_result": {"videos": [None]}}, "rows": "twice"}
+        told = await kling.ask("POST", "/_emulator/faults", bare=True, json=fault)
+        assert told.json["faults"] == [fault]
 
     play(story)

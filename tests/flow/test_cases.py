@@ -667,6 +667,7 @@ async def test_case_19_an_unknown_word_is_asked_on_and_told(caplog: pytest.LogCa
     assert 1 <= len(told) <= 2
 
 
+@pytest.mark.fault("F28")
 async def test_case_20_a_status_never_goes_backwards() -> None:
     """Section 20, case 20: an older answer of a replica changes nothing, nor does any after the end."""
     async with service("cometapi", duration_s=200.0) as emulator, client(emulator) as kling:
@@ -1014,6 +1015,7 @@ async def test_case_32_waiting_for_others_slots_is_bounded_and_told() -> None:
         assert_paid_once(emulator, 1)
 
 
+@pytest.mark.fault("F34")
 async def test_case_33_a_local_deadline_leaves_the_task_to_be_followed_by_its_id() -> None:
     """Section 20, case 33: the error names the task; following it makes no second one."""
     async with service(duration_s=300.0) as emulator, client(emulator) as kling:
@@ -1073,6 +1075,7 @@ async def test_case_34_a_restart_in_the_middle_of_a_create_makes_no_second_task(
         assert_paid_once(emulator, 1)
 
 
+@pytest.mark.fault("F39")
 @pytest.mark.parametrize(("off_s", "code"), [(-3600.0, 1004), (3600.0, 1003), (-86_400.0, 1004)])
 async def test_case_35_a_clock_that_is_wrong_is_set_by_the_services(off_s: float, code: int) -> None:
     """Section 20, case 35: the Date of the refusal says by how much; later tokens are right at once."""
@@ -1095,6 +1098,7 @@ def quick(**settings: Any) -> Emulator:
     return Emulator(**{"dialect": "official", "speed": 100.0, "duration_s": 10.0, **settings})
 
 
+@pytest.mark.fault("F36")
 @pytest.mark.realtime
 async def test_case_36_an_expired_url_is_asked_for_anew_once_and_without_the_key(tmp_path: Path) -> None:
     """Section 20, case 36: a fresh URL makes the download whole; where there is none it fails, and says so."""
@@ -1117,6 +1121,7 @@ async def test_case_36_an_expired_url_is_asked_for_anew_once_and_without_the_key
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.realtime
 async def test_case_37_a_page_or_half_a_file_never_lies_where_the_clip_belongs(tmp_path: Path) -> None:
     """Section 20, case 37: mended if it can be; else nothing is left, and the ending fits the bytes, not the URL."""
@@ -1146,6 +1151,7 @@ def callback_of(emulator: Emulator, status: str, *, wrapped: bool = False, numbe
     return enveloped(row) if wrapped else dump(row)
 
 
+@pytest.mark.fault("F41")
 @pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "wrapped"])
 @pytest.mark.parametrize("dialect", ["official", "new-api"])
 async def test_case_38_a_callback_may_come_before_the_reply_to_the_create(dialect: str, *, wrapped: bool) -> None:
@@ -1170,6 +1176,7 @@ async def test_case_38_a_callback_may_come_before_the_reply_to_the_create(dialec
         assert_paid_once(emulator, 1)
 
 
+@pytest.mark.fault("F41")
 async def test_case_38_a_callback_without_a_signature_is_a_hint_or_nothing() -> None:
     """Section 20, case 38: with a secret it is refused; without one it is marked, and the host has the last word."""
     async with service(duration_s=60.0) as emulator, client(emulator) as kling:
@@ -1185,6 +1192,7 @@ async def test_case_38_a_callback_without_a_signature_is_a_hint_or_nothing() -> 
         assert (await job).url
 
 
+@pytest.mark.fault("F41")
 async def test_case_39_only_the_bytes_as_received_carry_the_signature() -> None:
     """Section 20, case 39: the reference's own message; JSON written anew, an old one and a replay are refused."""
     body = (

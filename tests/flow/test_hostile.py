@@ -280,6 +280,7 @@ async def test_a_key_in_disguise_is_not_shown(body: bytes) -> None:
         assert "emulator-key" not in str(caught.value)
 
 
+@pytest.mark.fault("F53")
 async def test_a_callback_of_the_caller_that_raises_is_the_callers() -> None:
     """It is logged, and ends nothing else."""
     async with service() as emulator, client(emulator) as kling:

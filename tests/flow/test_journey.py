@@ -269,6 +269,7 @@ async def test_lag_after_creation_is_not_loss() -> None:
 # --- waiting -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F47")
 async def test_cancelling_one_waiter_hurts_nobody() -> None:
     """The job and its other waiters go on."""
     async with service() as emulator, client(emulator) as kling:
@@ -673,6 +674,7 @@ async def test_advice_warns_once_at_the_callers_line_or_refuses_when_strict() ->
 # --- opening and closing ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F48")
 async def test_closing_releases_every_waiter_resumably() -> None:
     """Queued, sending and running jobs: each waiter gets SessionClosed, which tells about the money."""
     slow = Fault(action="delay", stage="after", kind="create", delay_s=100.0, nth=2)
@@ -706,6 +708,7 @@ async def _wait(job: Job) -> object:
     return await job
 
 
+@pytest.mark.fault("F48")
 async def test_closing_lets_a_submission_in_flight_end() -> None:
     """A create that is answered within the grace time is not left unsure."""
     slow = Fault(action="delay", stage="after", kind="create", delay_s=5.0)

@@ -188,6 +188,7 @@ async def test_a_submit_that_is_cancelled_leaves_nothing_to_be_sent() -> None:
 # --- several processes on one journal ------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F44")
 async def test_two_sessions_share_the_work_by_name() -> None:
     """Both are given the same list: each job is made once, and both know how it ended."""
     store = MemoryStore()
@@ -205,6 +206,7 @@ async def test_two_sessions_share_the_work_by_name() -> None:
         assert_paid_once(emulator, 10)
 
 
+@pytest.mark.fault("F45")
 async def test_who_was_away_beyond_the_lease_sends_nothing() -> None:
     """What another process has taken over meanwhile is followed in the journal, by both."""
     store = MemoryStore()
@@ -259,6 +261,7 @@ class Failing(MemoryJournal):
         return await super().add(entry)
 
 
+@pytest.mark.fault("F42")
 async def test_nothing_is_sent_that_cannot_be_recorded() -> None:
     """A full disk refuses new jobs, holds what waits, and hurts nothing that runs."""
     failing = Failing(wall=wall, owner="first")
@@ -426,3 +429,38 @@ async def test_a_picture_that_is_not_there_is_refused_before_anything_is_recorde
                 ImageToVideo(image=tmp_path / "none.png", prompt="none", model_name="kling-v2-6"), job_id="x"
             )
         assert store.entries == {}
+
+
+async def test_who_follows_a_record_that_is_gone_is_told() -> None:
+    """The file was replaced, or its commit was lost with the other process: nobody waits for ever."""
+    store = MemoryStore()
+    async with service(duration_s=3000.0) as emulator, client(emulator, journal=journal(store, "first")) as one:
+        await one.submit(clip("long"), job_id="long")
+        async with client(emulator, journal=journal(store, "second")) as other:
+            theirs = await other.submit(clip("long"), job_id="long")
+            del store.entries["long"], store.unsettled["long"]
+            with pytest.raises(SubmissionUnknown, match="gone") as caught:
+                await theirs
+            assert caught.value.paid == "maybe"
+
+
+async def test_a_name_that_could_not_be_taken_over_can_be_asked_for_again() -> None:
+    """The disk failed between finding the record and taking it: the error is told, and the name is not burnt."""
+    store = MemoryStore()
+
+    class Once(MemoryJournal):
+        failing = True
+
+        async def take(self, job_id: str, lease_s: float) -> Entry | None:
+            if self.failing:
+                raise JournalError("disk full", paid="no")
+            return await super().take(job_id, lease_s)
+
+    once = Once(wall=wall, owner="second", store=store)
+    async with service(duration_s=30.0) as emulator, client(emulator, journal=once) as kling:
+        left_behind(store, kling.host.name, clip("left"))
+        with pytest.raises(JournalError):
+            await kling.submit(clip("left"), job_id="left")
+        once.failing = False
+        assert (await (await kling.submit(clip("left"), job_id="left"))).url
+        assert_paid_once(emulator, 1)

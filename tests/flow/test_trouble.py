@@ -62,6 +62,7 @@ async def test_no_job_is_made_twice_when_every_answer_is_lost(fault: Fault, abil
         assert kinds(emulator)["create"] == 12
 
 
+@pytest.mark.fault("F33")
 async def test_a_task_that_becomes_visible_late_is_found_and_not_sent_again() -> None:
     """The host commits twenty seconds after it lost the answer: within the settle window nothing is sent again."""
     late = Fault(action="reset", kind="create", commit_after_s=20.0)
@@ -120,6 +121,7 @@ async def test_resends_end() -> None:
         assert_paid_once(emulator, 1)
 
 
+@pytest.mark.fault("F31")
 async def test_one_task_id_for_two_jobs_is_told() -> None:
     """A host that answers two creates with one task: one job has it, the other says what happened."""
     same = b'{"code":0,"message":"SUCCEED","data":{"task_id":"867000000000000042","task_status":"submitted"}}'
@@ -144,6 +146,7 @@ async def test_an_answer_with_two_tasks_is_no_answer() -> None:
 # --- nothing was sent ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F01")
 async def test_a_host_that_is_down_is_waited_for_and_then_told() -> None:
     """Nothing was sent, so nothing was paid; queued jobs wait, one knock at a time."""
     async with service() as emulator, client(emulator, policy=Policy(unreachable_s=60)) as kling:
@@ -157,6 +160,7 @@ async def test_a_host_that_is_down_is_waited_for_and_then_told() -> None:
         await emulator.__aenter__()
 
 
+@pytest.mark.fault("F01")
 async def test_a_host_that_comes_back_gets_every_job_once() -> None:
     """A minute without a connection is nobody's failure."""
     async with service() as emulator, client(emulator) as kling:
@@ -250,6 +254,7 @@ async def test_a_row_that_cannot_be_read_is_one_jobs_trouble() -> None:
         assert all([(await job).url for job in jobs])
 
 
+@pytest.mark.fault("F15")
 async def test_retry_after_is_honoured_by_the_whole_poller() -> None:
     """A host that says "in 40 seconds" is not asked before."""
     wish = Fault(action="status", kind="single", status=429, code=1302, headers={"Retry-After": "40"}, times=1)
@@ -339,6 +344,7 @@ def running_most(emulator: Emulator) -> int:
     return max(itertools.accumulate(change for _, change in sorted(moments, key=lambda moment: (moment[0], moment[1]))))
 
 
+@pytest.mark.fault("F16")
 async def test_a_full_account_is_found_out_and_waited_for() -> None:
     """Case 30: 1303 fails nobody, and the waiters do not storm."""
     async with service(slots=5, duration_s=(20, 40)) as emulator, client(emulator) as kling:

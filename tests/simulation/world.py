@@ -22,6 +22,7 @@ import attrs
 from kling_async import JournalError, KlingSession, Status
 from kling_async.emulator.virtual import Connection, MemoryTransport, VirtualLoop
 from kling_async.journal import Change, Entry, Fact, Insert, MemoryJournal, MemoryStore, Then, Update
+from kling_async.recorder import is_open
 
 T = TypeVar("T")
 
@@ -334,9 +335,8 @@ class TornJournal:
         self._disk.digest(
             f"{self.owner} {before.job_id} {before.state} > {after.state} {after.attempt} {after.task_id}"
         )
-        # What is unresolved may be found out later; every other end stays.
-        ended = before.state.is_final and before.state is not Status.UNRESOLVED
-        if ended and (after.state, after.outcome) != (before.state, before.outcome):
+        # What is unresolved may be found out later, and a submit that was cancelled had no handle; other ends stay.
+        if not is_open(before) and (after.state, after.outcome) != (before.state, before.outcome):
             raise Violation(f"the journal's end of {before.job_id} changed from {before.state}: {change!r}")
         if before.task_id is not None and after.task_id != before.task_id:
             raise Violation(f"the journal's task of {before.job_id} changed: {change!r}")

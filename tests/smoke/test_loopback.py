@@ -60,6 +60,7 @@ async def finished(emulator: Emulator, kling: KlingSession) -> Result:
     return await kling.generate(clip())
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -84,6 +85,7 @@ async def test_a_broken_transfer_is_mended(fault: Fault, tmp_path: Path) -> None
     assert [path.name for path in (tmp_path / "mended").iterdir()] == ["clip-1.mp4"]
 
 
+@pytest.mark.fault("F37")
 async def test_a_broken_transfer_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """The rest is asked for by Range, not the whole again."""
     whole = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 1000
@@ -238,6 +240,7 @@ async def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
                 await kling.download(result, place)
 
 
+@pytest.mark.fault("F01")
 async def test_nobody_listens() -> None:
     """Connection refused, on a real socket: nothing sent, nothing paid, and the address is told."""
     with socket.socket() as taken:
@@ -251,6 +254,7 @@ async def test_nobody_listens() -> None:
             assert caught.value.paid == "no"
 
 
+@pytest.mark.fault("F08")
 async def test_a_lost_answer_on_a_real_socket_is_found() -> None:
     """A real RST after the effect: the trace says it was sent, and the task is found."""
     async with quick(faults=[Fault(action="reset", stage="after", kind="create")]) as emulator:

@@ -343,6 +343,7 @@ async def test_trouble_has_a_name(file: Path, faulty: type[Faulty], code: int | 
         assert type(caught.value) is kind
 
 
+@pytest.mark.fault("F42")
 async def test_a_full_disk_passes(file: Path) -> None:
     async with opened(file) as journal:
         store = journal._store
@@ -387,6 +388,7 @@ async def test_a_file_that_is_gone_is_noticed(file: Path, change: str) -> None:
             assert await journal.renew(["j1"], 60) == frozenset()
 
 
+@pytest.mark.fault("F50")
 async def test_another_process_after_a_fork_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(file) as journal:
         with monkeypatch.context() as forked:
@@ -748,6 +750,7 @@ def test_a_log_that_is_whole_is_read_whole(memory: Path, made: Made) -> None:
     assert reopened(memory, b"", None) == ()  # as if it had never been there
 
 
+@pytest.mark.fault("F43")
 def test_every_cut_of_the_log_gives_an_earlier_state(memory: Path, made: Made) -> None:
     """Near every border of a frame and evenly in between; `journal_torture.py --all` takes every byte."""
     lengths = {*range(64), *range(len(made.log) - 30, len(made.log) + 1), *range(0, len(made.log), 211)}
@@ -757,16 +760,19 @@ def test_every_cut_of_the_log_gives_an_earlier_state(memory: Path, made: Made) -
     assert set(seen) == set(range(len(made.states)))
 
 
+@pytest.mark.fault("F43")
 def test_every_cut_of_the_file_is_refused(memory: Path, made: Made) -> None:
     size = len(made.whole)
     assert cut_files(memory, made, sorted({*range(1, 600), *range(1, size, 211), *range(512, size, 512), size - 1}))
 
 
+@pytest.mark.fault("F43")
 def test_flipped_bits_give_an_earlier_state_or_a_refusal(memory: Path, made: Made) -> None:
     seen = flip_bits(memory, made, FLIPS, random.Random(7))
     assert {"log: an earlier state", "file: refused", "file below log: whole"} <= seen.keys()
 
 
+@pytest.mark.fault("F43")
 def test_what_was_acknowledged_outlives_a_loss_of_power(memory: Path, made: Made) -> None:
     seen = lose_pages(memory, made, 300, random.Random(7))
     assert seen == {"in a commit": 150, "in a checkpoint": 150}
@@ -827,6 +833,7 @@ async def test_a_killed_process_loses_nothing_that_was_acknowledged(file: Path) 
     assert {name for name, attempt in attempts.items() if found.get(name, -1) < attempt} == set()
 
 
+@pytest.mark.fault("F44")
 async def test_two_processes_share_a_file(file: Path) -> None:
     script = WRITER.replace("range(1, 50)", "range(1, 5)")
     commands = [[sys.executable, "-c", script, str(file), name] for name in ("x", "y")]

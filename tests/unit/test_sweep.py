@@ -500,6 +500,7 @@ def test_a_steady_rate_is_found() -> None:
     assert endings.per_s() == pytest.approx(3, rel=0.35)
 
 
+@pytest.mark.fault("F15")
 def test_the_rate_starts_at_ten_grows_while_needed_and_halves_at_a_complaint() -> None:
     pace = Pace()
     assert pace.tokens(0.0) == 20
