@@ -68,6 +68,10 @@ class Secret:
         return data.replace(value, b"***") if value and value in data else data
 
 
+def _tag(secret: Secret) -> str:
+    return hashlib.sha256(b"kling_async account " + secret.reveal().encode()).hexdigest()[:16]
+
+
 def _check(name: str, secret: Secret) -> Secret:
     """Refuse what can only be a mistake, without showing it."""
     fault = secret.fault()
@@ -86,6 +90,11 @@ class ApiKey:
     def secrets(self) -> tuple[Secret, ...]:
         """What must never be seen."""
         return (self.key,)
+
+    @property
+    def account(self) -> str:
+        """A text that tells these credentials from others, and from which they cannot be found out."""
+        return _tag(self.key)
 
     def bearer(self, wall_s: float) -> Secret:  # noqa: ARG002 - a key pair needs the moment
         """Give the token for a request that leaves now."""
@@ -116,6 +125,11 @@ class KeyPair:
         # The token before this one may be good for some minutes more, and an answer to it may still come.
         tokens = (token for token in (self._token, self._former) if token is not None)
         return (self.access_key, self.secret_key, *tokens)
+
+    @property
+    def account(self) -> str:
+        """A text that tells these credentials from others, and from which they cannot be found out."""
+        return _tag(self.access_key)
 
     def bearer(self, wall_s: float) -> Secret:
         """Give the token for a request that leaves at `wall_s` (Unix seconds), renewed at 80 % of its life."""

@@ -126,7 +126,7 @@ class Job:
         raise error
 
     def __await__(self) -> Generator[Any, None, Result]:
-        if not self.done():
+        while not self.done():  # another waiter may have had it sent again
             self._waiters = self._waiters if self._waiters is not None else {}
             yield from _wait(self._waiters)
         return self.result()
@@ -244,6 +244,13 @@ class Job:
             self._error = error
             self._end()
 
+    def end_like(self, job: Job) -> None:
+        """End as another handle of the same task did."""
+        if job.outcome is not None:
+            self.settle(job.outcome)
+        elif job.error is not None:
+            self.release(job.error)
+
     def when_done(self, callback: Callable[[Job], None]) -> None:
         """Call back once when it is done, at once if it is already."""
         if self.done():
@@ -316,6 +323,7 @@ class Track:
         gate: which slots it takes: (pack, model).
         slots: how many of them.
         callback_url: where the service shall report changes.
+        account: tag of the credentials it was sent with; only they can be told that it has no task.
         deadline: loop time at which its time is over, seconds.
         holds_slot: its task, or the one it may have, counts as running.
         accepted_at: loop time at which its task was accepted, seconds.
@@ -336,6 +344,7 @@ class Track:
     gate: tuple[str, str]
     slots: int = 0
     callback_url: str | None = None
+    account: str = ""
     deadline: float | None = None
     holds_slot: bool = False
     accepted_at: float = 0.0
@@ -354,8 +363,8 @@ class Track:
 class Owner(Protocol):
     """The one object that changes a job's state: the scheduler, as its parts see it."""
 
-    def set_status(self, track: Track, status: Status) -> None:
-        """Move an open job to another open status."""
+    def set_status(self, track: Track, status: Status, *, undone: bool = False) -> None:
+        """Move an open job to another open status; `undone`: surely nothing was made by the last attempt."""
         ...
 
     def accept(self, track: Track, news: Observation) -> None:

@@ -58,6 +58,7 @@ class Entry:
         sent_at: when the last of them began.
         task_id: the service's id, once there is one.
         outcome: plain data of how it ended: a result's `raw`, or `plain_error()`.
+        account: tag of the credentials it was submitted with; "" where that is not known.
         owner: the session that holds it, or held it last.
         epoch: how often it was taken over.
         lease_until: until when its owner's lease runs; None where the owner has none, and it is free to be claimed.
@@ -71,6 +72,7 @@ class Entry:
     fingerprint: str = attrs.field(default="", repr=False)
     callback_url: str | None = attrs.field(default=None, repr=False)
     metadata: Mapping[str, object] = attrs.field(factory=dict, repr=False)
+    account: str = attrs.field(default="", repr=False)
     created_at: float = attrs.field(converter=float)
     timeout_s: float | None = attrs.field(default=None, converter=_seconds)
     state: Status = attrs.field(default=Status.QUEUED, converter=Status)

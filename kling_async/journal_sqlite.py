@@ -231,6 +231,7 @@ class SqliteJournal:
                 "callback_url": entry.callback_url,
                 "metadata": entry.metadata,
                 "timeout_s": entry.timeout_s,
+                **({"account": entry.account} if entry.account else {}),
             },
             f"job {entry.job_id}",
         )

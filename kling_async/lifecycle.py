@@ -37,7 +37,15 @@ from .models import Failed, Observation, Outcome, Policy, Result, Status, Succee
 
 # What may follow what. Terminal states absorb: late, repeated or contradicting news changes nothing.
 _NEXT: Mapping[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.SENDING, Status.UNSURE, Status.REJECTED, Status.ABANDONED}),
+    Status.QUEUED: frozenset(
+        {
+            Status.SENDING,
+            Status.UNSURE,
+            Status.REJECTED,
+            Status.UNRESOLVED,  # it was sent before, and will not be again
+            Status.ABANDONED,
+        }
+    ),
     Status.SENDING: frozenset(
         {
             Status.QUEUED,

@@ -212,9 +212,9 @@ def prune_texts(folder: Path, needed: Iterable[str], before: float) -> int:
         How many were removed.
     """
     keep, removed = frozenset(needed), 0
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         for file in list(folder.iterdir()):
-            with suppress(FileNotFoundError):  # another session was faster
+            with suppress(OSError):  # another session was faster, or it is none of ours
                 if file.name not in keep and file.stat().st_mtime < before:
                     file.unlink()
                     removed += 1

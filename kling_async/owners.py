@@ -25,7 +25,7 @@ def has_ended(owner: str) -> bool:
     if machine != _machine() or not pid.isdecimal():
         return False
     now = _started(int(pid))
-    return now is None or (started.split(" ")[0] not in {now, "-"})
+    return now is None or (now != "-" and started.split(" ")[0] not in {now, "-"})
 
 
 def _machine() -> str:
@@ -33,7 +33,12 @@ def _machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         boot = "-"
-    return f"{socket.gethostname()}/{boot}"
+    try:
+        # Containers may share a host name, and number their processes each for itself.
+        numbers = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        numbers = "-"
+    return f"{socket.gethostname()}/{boot}/{numbers}"
 
 
 def _started(pid: int) -> str | None:
@@ -43,6 +48,17 @@ def _started(pid: int) -> str | None:
         fields = told.rpartition(")")[2].split()
         return None if fields[0] in _DEAD else fields[19]
     except FileNotFoundError:
-        return None if Path("/proc/self").is_dir() else "-"
+        return None if Path("/proc/self").is_dir() and _is_gone(pid) else "-"
     except OSError:
         return "-"
+
+
+def _is_gone(pid: int) -> bool:
+    # A system may hide the processes of others from /proc; what cannot be signalled is there all the same.
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False

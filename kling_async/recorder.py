@@ -14,10 +14,11 @@ process holds is followed in the journal only, and taken over when its lease is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -45,7 +46,7 @@ class Recorder(Protocol):
     """Who writes down what becomes of jobs."""
 
     def note(
-        self, job: Job, state: Status, then: Then | None = None, /, *, task_id: str | None = None, clean: bool = False
+        self, job: Job, state: Status, then: Then | None = None, /, *, task_id: str | None = None, undone: bool = False
     ) -> None:
         """Record where a job stands.
 
@@ -54,12 +55,16 @@ class Recorder(Protocol):
             state: where it stands.
             then: called when that is on disk, with the error if it cannot be.
             task_id: its task.
-            clean: surely no task was made, whatever was sent before.
+            undone: surely nothing was made by the last attempt.
         """
         ...
 
     def settle(self, job: Job, outcome: Outcome, then: Then, /) -> None:
         """Record how a job ended."""
+        ...
+
+    def late(self, job: Job, task_id: str | None, /) -> None:
+        """Record the task of a job that ended while its answer was on its way; None: there is none."""
         ...
 
     async def sending(self, job: Job, /) -> None:
@@ -96,6 +101,9 @@ class NoRecord:
         """Call back at once."""
         then(None)
 
+    def late(self, _job: Job, _task_id: str | None) -> None:
+        """Nothing to do."""
+
     async def sending(self, _job: Job) -> None:
         """Nothing to do."""
 
@@ -121,10 +129,12 @@ class Record:
         lease_s: how long what is held stays held without renewal, seconds.
         clock: loop time, seconds.
         wall: Unix time, seconds.
+        account: tag of the credentials in use.
         held: job id → its entry, of the open jobs of this session.
         foreign: job id → job, of those that another process holds; followed in the journal.
         lost: ids of jobs that another process has taken over, until the loop has taken note.
         owed: job id → what could not be written, and is tried again until it can.
+        is_broken_off: taking over ended in the middle, so that entries may be ours which nobody follows.
         renew_at: loop time of the next renewal.
         leased_until: loop time until which the lease surely runs.
     """
@@ -134,6 +144,7 @@ class Record:
     lease_s: float
     clock: Callable[[], float]
     wall: Callable[[], float]
+    account: Callable[[], str] = str
     held: dict[str, Entry] = attrs.field(factory=dict)
     foreign: dict[str, Job] = attrs.field(factory=dict)
     lost: set[str] = attrs.field(factory=set)
@@ -141,7 +152,9 @@ class Record:
     renew_at: float = 0.0
     leased_until: float = 0.0
     look_at: float = 0.0
-    _adding: set[asyncio.Future[None]] = attrs.field(factory=set)
+    is_broken_off: bool = False
+    _ended: dict[str, Entry] = attrs.field(factory=dict)
+    _working: set[asyncio.Future[None]] = attrs.field(factory=set)
     _last: dict[str, Update] = attrs.field(factory=dict)  # the newest of what is being written, per job
 
     def __repr__(self) -> str:
@@ -171,21 +184,18 @@ class Record:
             fingerprint=fingerprint(job.endpoint, plain),
             callback_url=callback_url,
             metadata=dict(job.metadata),
+            account=self.account(),
             created_at=job.created_at.timestamp(),
             timeout_s=timeout_s,
             owner=self.journal.owner,
             lease_until=self.wall() + self.lease_s,
         )
-        done = asyncio.get_running_loop().create_future()
-        self._adding.add(done)
-        try:
-            found = await self.journal.add(entry)
-        except asyncio.CancelledError:
-            self._withdraw(entry)
-            raise
-        finally:
-            self._adding.remove(done)
-            done.set_result(None)
+        with self._busy():
+            try:
+                found = await self.journal.add(entry)
+            except asyncio.CancelledError:
+                await self._withdraw_if_new(entry)
+                raise
         if found is None:
             self._prolong(began)
             self.held[job.id] = entry
@@ -195,14 +205,30 @@ class Record:
         """Take back a job that was just recorded: nobody will hold its handle."""
         self._withdraw(self.held.pop(job.id))
 
+    async def _withdraw_if_new(self, entry: Entry) -> None:
+        # The same id may have been there before, and have ended: that must stay.
+        found = await self.journal.find(entry.job_id)
+        if found is not None and (found.created_at, found.state, found.attempt) == (entry.created_at, entry.state, 0):
+            self._withdraw(entry)
+
     def _withdraw(self, entry: Entry) -> None:
         # A later run must not find it there, and send it.
         self._send(entry.change(state=Status.ABANDONED))
 
-    async def finish_adding(self) -> None:
-        """Wait for those jobs that are being recorded."""
-        while self._adding:
-            await asyncio.wait(self._adding)
+    @contextlib.contextmanager
+    def _busy(self) -> Iterator[None]:
+        done = asyncio.get_running_loop().create_future()
+        self._working.add(done)
+        try:
+            yield
+        finally:
+            self._working.remove(done)
+            done.set_result(None)
+
+    async def finish(self) -> None:
+        """Wait for what is being recorded or taken over, before what is held is let go."""
+        while self._working:
+            await asyncio.wait(self._working)
 
     async def bury(self) -> None:
         """End the leases of processes of this machine that run no more."""
@@ -210,8 +236,12 @@ class Record:
 
     async def claim(self) -> list[Entry]:
         """Take over the unsettled jobs of this host that nobody holds."""
-        await self.bury()
-        taken: list[Entry] = []
+        with self._busy():
+            await self.bury()
+            return await self._claim()
+
+    async def _claim(self) -> list[Entry]:
+        taken = await self._left_over() if self.is_broken_off else []
         while True:
             began = self.clock()
             some = await self.journal.claim(self.host, _CLAIMED_AT_ONCE, self.lease_s)
@@ -222,8 +252,34 @@ class Record:
             if len(some) < _CLAIMED_AT_ONCE:
                 return taken
 
+    def leave(self, entries: Iterable[Entry]) -> None:
+        """Hold entries no longer that were taken and are followed by nobody, until `claim` is called again."""
+        for entry in entries:
+            self.is_broken_off = True
+            if self.held.get(entry.job_id) is entry:
+                del self.held[entry.job_id]
+
+    async def _left_over(self) -> list[Entry]:
+        """Take what is ours already, and followed by nobody: taking it over was broken off."""
+        known = {*self.held, *self.owed, *self._last, *self.lost}
+        left: list[Entry] = []
+        for state in Status:
+            if not state.is_final or state is Status.UNRESOLVED:
+                left += [entry async for entry in self.journal.entries(state) if self._is_left(entry, known)]
+        taken = [await self.take(entry.job_id) for entry in left]
+        self.is_broken_off = False
+        return [entry for entry in taken if entry is not None and is_open(entry)]
+
+    def _is_left(self, entry: Entry, known: set[str]) -> bool:
+        mine = entry.owner == self.journal.owner and entry.host == self.host
+        return mine and entry.job_id not in known and not entry.is_settled
+
     async def take(self, job_id: str) -> Entry | None:
         """Take over one job, if nobody holds it; one that has ended meanwhile is given, and not held."""
+        with self._busy():
+            return await self._take(job_id)
+
+    async def _take(self, job_id: str) -> Entry | None:
         began = self.clock()
         entry = await self.journal.take(job_id, self.lease_s)
         if entry is not None:
@@ -240,24 +296,34 @@ class Record:
             JournalError: it could not be recorded.
         """
         entry = await self.take(job.id)
-        if entry is None or entry.state is not Status.UNRESOLVED:
+        # UNSURE: an earlier decision was broken off when it was written already.
+        if entry is None or entry.state not in {Status.UNRESOLVED, Status.UNSURE, Status.ABANDONED}:
             raise lease_lost(job.id)
         if outcome is None:
-            await self.journal.write(entry.change(state=Status.UNSURE))
+            change = entry.change(state=Status.UNSURE)
         else:
-            await self.journal.write(entry.change(state=_state_of(outcome), outcome=plain_outcome(outcome)))
-            del self.held[job.id]
+            change = entry.change(state=_state_of(outcome), outcome=plain_outcome(outcome))
+        try:
+            await self.journal.write(change)
+        except BaseException:
+            self.held.pop(job.id, None)
+            raise
+        if outcome is None:
+            self.held[job.id] = entry
+        else:
+            self.held.pop(job.id, None)
 
     # --- what becomes of them --------------------------------------------------------------------------------------
 
     def note(
-        self, job: Job, state: Status, then: Then | None = None, *, task_id: str | None = None, clean: bool = False
+        self, job: Job, state: Status, then: Then | None = None, *, task_id: str | None = None, undone: bool = False
     ) -> None:
         """Record where a job stands."""
         fields: dict[str, object] = {"state": state}
-        if clean and job.id in self.held:
-            fields["attempt"] = 0
-            self.held[job.id] = attrs.evolve(self.held[job.id], attempt=0)
+        if undone and job.id in self.held:
+            attempt = max(0, self.held[job.id].attempt - 1)
+            fields["attempt"] = attempt
+            self.held[job.id] = attrs.evolve(self.held[job.id], attempt=attempt)
         if task_id is not None:
             fields["task_id"] = task_id
         self._put(job, fields, then)
@@ -268,7 +334,15 @@ class Record:
         if job.task_id is not None:  # again: its first record may have failed
             fields["task_id"] = job.task_id
         self._put(job, fields, then)
-        self.held.pop(job.id, None)
+        entry = self.held.pop(job.id, None)
+        if entry is not None and job.status is Status.SENDING:
+            self._ended[job.id] = entry
+
+    def late(self, job: Job, task_id: str | None) -> None:
+        """Record the task of a job that ended while its answer was on its way."""
+        entry = self._ended.pop(job.id, None)
+        if entry is not None and task_id is not None:
+            self._send(entry.change(task_id=task_id))
 
     def _put(self, job: Job, fields: Mapping[str, object], then: Then | None) -> None:
         entry = self.held.get(job.id)

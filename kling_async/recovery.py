@@ -291,6 +291,8 @@ class Rebuild:
             return Finding.HELD if (there.lease_until or 0.0) > self._now else Finding.MENDED
         assert self._record is not None
         record = self._record
+        if there.job_id in record.held:  # at work here, and about to find that out by itself
+            return Finding.HELD
         taken = await record.take(there.job_id)
         if taken is None:
             return Finding.HELD

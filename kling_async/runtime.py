@@ -112,6 +112,7 @@ class Runtime:
                 lease_s=self._policy.lease_s,
                 clock=self._loop.time,
                 wall=self._wall,
+                account=lambda: self._transport.credentials.account,
             )
         try:
             await self._transport.open()
@@ -156,10 +157,14 @@ class Runtime:
                 # However often whoever closes is cancelled: nothing may be left running, and nobody left waiting.
                 is_cancelled = True
                 self._root.cancel()
-        try:
-            self._scheduler.release_all(closed_early())
-        finally:
-            await self._stack.aclose()
+        self._scheduler.release_all(closed_early())
+        closing = asyncio.ensure_future(self._stack.aclose())
+        while not closing.done():
+            try:
+                await asyncio.wait({closing})
+            except asyncio.CancelledError:
+                is_cancelled = True
+        closing.result()
         if is_cancelled:
             raise asyncio.CancelledError
 
@@ -167,12 +172,12 @@ class Runtime:
         """Let go of what is open, so that another run can take it over at once; write what was put, and close."""
         assert self._journal is not None
         if self.record is not None:
-            await self.record.finish_adding()
+            await self.record.finish()
             self.record.pay()
         try:
+            await self._journal.release()
             if self.record is not None:
                 await self.record.tidy()
-            await self._journal.release()
         except JournalError as error:
             _log.warning("the journal's jobs stay held until their lease is over: %s", error)
         finally:

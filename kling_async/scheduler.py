@@ -61,6 +61,7 @@ from .wire import JsonObject, decode_task, ids_of
 _log = logging.getLogger(__name__)
 
 _NO_MORE_ANSWERS = 1 << 30
+_CATCH_UP_S = 30.0  # for a job of an earlier run whose time was over before anybody looked
 _CLOCKS_APART_S = 300.0  # by how much a host's clock may be behind ours
 _TOLD = 10  # tasks named in the line that tells what is left when a session closes
 
@@ -164,22 +165,26 @@ class Scheduler:
             gate=(job.row.pack, "" if job.request is None else job.row.model_of(job.request)),
             slots=0 if job.request is None else job.row.slots(job.request),
             callback_url=entry.callback_url,
+            account=entry.account,
         )
         assert self._record is not None
         timeout_s = None
         if entry.timeout_s is not None:
             timeout_s = max(0.0, entry.created_at + entry.timeout_s - self._record.wall())
+            if entry.attempt or entry.task_id is not None:  # it may have ended in time, and nobody could look
+                timeout_s = max(timeout_s, _CATCH_UP_S + (0.0 if entry.task_id else 2 * self._policy.settle_s))
         self._take(track, timeout_s)
         if job.status is Status.QUEUED:
             self.submitter.queue(track)
         elif job.status is Status.UNSURE:
             self.submitter.adopt_slot(track)
             unsure = Unsure(ConnectionLost("sent in an earlier run, and its answer was not recorded"))
+            track.search = Search(self._clock(), resent=max(0, entry.attempt - 1))
             if job.row.kind == "finished":
                 self._take_unsure(track, unsure)
             else:
+                # The window begins anew: nobody knows when its answer was lost, and wall clocks are set.
                 self.searcher.begin(track, unsure)
-                self._backdate(track, entry)
                 self._limit_time(track)
         else:
             assert job.task_id is not None
@@ -188,15 +193,6 @@ class Scheduler:
             if entry.attempt:  # its external id is ours: others that are not sure can be proved by it
                 self.searcher.offer_proof(track, job.task_id)
         self._wake.set()
-
-    def _backdate(self, track: Track, entry: Entry) -> None:
-        """Let the settle window begin when the request was sent, unless the clock was set back since."""
-        assert self._record is not None
-        assert track.search is not None
-        age_s = self._record.wall() - entry.sent_at if entry.sent_at is not None else -1.0
-        if age_s > 0:
-            # No further back: what the host can do may have to be found out anew, and that takes its time.
-            track.search.since -= min(age_s, self._policy.settle_s)
 
     def _take(self, track: Track, timeout_s: float | None) -> None:
         if track.job.id in self._open:
@@ -227,6 +223,8 @@ class Scheduler:
     def abandon(self, job: Job) -> None:
         """Follow a job no longer."""
         track = self._open.get(job.id)
+        if track is None and self._sharing is not None:
+            self._sharing.abandon(job)
         if track is not None:
             error = JobAbandoned(f"abandoned while {job.status}", paid=paid_so_far(job.status, track.search))
             self.settle(track, Failed(Status.ABANDONED, error))
@@ -240,9 +238,11 @@ class Scheduler:
         if self._record is not None:
             try:
                 await self._record.reopen(job)
-            except JournalError as error:
-                self._close_again(track, SubmissionUnknown(f"it was not sent again: {error}"))
+            except BaseException as error:
+                self._close_again(track, SubmissionUnknown(f"it was not sent again: {type(error).__name__}"))
                 raise
+        if self._open.get(job.id) is not track:
+            raise SessionClosed("the session was closed, or the job abandoned, before it was sent again", paid="maybe")
         self._limit_time(track)
         self.submitter.queue(track)
         self._wake.set()
@@ -254,8 +254,8 @@ class Scheduler:
         if self._record is not None:
             try:
                 await self._record.reopen(job, Failed(Status.ABANDONED, error))
-            except JournalError as trouble:
-                self._close_again(track, SubmissionUnknown(f"it was not forgotten: {trouble}"))
+            except BaseException as trouble:
+                self._close_again(track, SubmissionUnknown(f"it was not forgotten: {type(trouble).__name__}"))
                 raise
         self._close_again(track, error, Status.ABANDONED)
 
@@ -278,6 +278,8 @@ class Scheduler:
 
     def _close_again(self, track: Track, error: KlingError, status: Status = Status.UNRESOLVED) -> None:
         """End a job that was reopened for a moment; its end is on disk already, or still."""
+        if self._open.get(track.job.id) is not track:  # closed, or abandoned, meanwhile
+            return
         track.is_over = True
         self.counts[track.job.status] -= 1
         self.counts[status] += 1
@@ -416,7 +418,9 @@ class Scheduler:
                 told = told if job.task_id is None else "the task goes on at the service"
                 error = DeadlineExceeded(f"its time is over while {job.status}; {told}", paid=paid)
                 error.retryable = paid == "no"  # under another id it could be made, and paid, a second time
-                self.settle(track, Failed(Status.ABANDONED, error))
+                # Where it is not known whether it has a task, a later run looks once more.
+                unknown = paid == "maybe" and job.task_id is None
+                self.settle(track, Failed(Status.UNRESOLVED if unknown else Status.ABANDONED, error))
 
     # --- unsure jobs -----------------------------------------------------------------------------------------------
 
@@ -557,7 +561,7 @@ class Scheduler:
             self._finish(track, news)
             return
         assert task_id is not None
-        if task_id in self._by_task:
+        if task_id in self._by_task and not self._relay(task_id, job):
             # Following one task for two jobs would report one clip as two.
             error = SubmissionUnknown(f"the host answered with the task of another job ({task_id})")
             self.settle(track, Failed(Status.UNRESOLVED, error))
@@ -584,6 +588,7 @@ class Scheduler:
 
     def _watch_task(self, track: Track, task_id: str) -> None:
         now = self._clock()
+        self._relay(task_id, track.job)
         if not self._by_task:
             self.poller.first_pending(now)
         self.poller.youngest_at = track.accepted_at = now
@@ -592,6 +597,25 @@ class Scheduler:
         self.poller.pending = len(self._by_task)
         self._limit_time(track)
         self._wake.set()
+
+    def _relay(self, task_id: str, job: Job) -> bool:
+        """Let whoever follows this task without a record of it learn its end from `job`; tell whether the way is free.
+
+        A task may be attached by its id, and then turn out to be that of a job which was sent and not answered.
+        """
+        if task_id in self._ghosts:
+            self._lay(task_id)
+        other = self._by_task.get(task_id)
+        if other is None or other.job is job or other.is_over:
+            return True
+        if other.job.request is not None:
+            return False
+        other.is_over = True
+        self.counts[other.job.status] -= 1
+        del self._open[other.job.id]
+        self._forget(task_id)
+        job.when_done(other.job.end_like)
+        return True
 
     def _take_news(self, track: Track, news: Observation) -> None:
         job = track.job
@@ -618,15 +642,15 @@ class Scheduler:
         elif may_follow(job.status, status_of_news(news)):
             self.set_status(track, status_of_news(news))
 
-    def set_status(self, track: Track, status: Status) -> None:
-        """Move an open job to another open status."""
+    def set_status(self, track: Track, status: Status, *, undone: bool = False) -> None:
+        """Move an open job to another open status; `undone`: surely nothing was made by the last attempt."""
         if not may_follow(track.job.status, status):
             raise AssertionError(f"job {track.job.id} cannot go from {track.job.status} to {status}")
         self.counts[track.job.status] -= 1
         self.counts[status] += 1
         track.job.status = status
         if status in {Status.QUEUED, Status.UNSURE}:
-            self._recorder.note(track.job, status, clean=status is Status.QUEUED and track.search is None)
+            self._recorder.note(track.job, status, undone=undone)
         _log.info("job %s %s", track.job.id, status)
 
     def settle(self, track: Track, outcome: Outcome) -> None:
@@ -679,7 +703,7 @@ class Scheduler:
         del self._open[job.id]
         self.searcher.end(track)
         self._leave(track)
-        self.watch_foreign(job)
+        self.watch_foreign(job)  # its time is kept by whoever holds it
 
     def lost(self, job_id: str) -> None:
         """Leave a job to the process that holds it now, if it is open here."""
@@ -687,10 +711,10 @@ class Scheduler:
         if track is not None:
             self.lose(track)
 
-    def watch_foreign(self, job: Job) -> None:
+    def watch_foreign(self, job: Job, timeout_s: float | None = None) -> None:
         """Follow a job that another process holds, in the journal."""
         assert self._sharing is not None
-        self._sharing.follow(job)
+        self._sharing.follow(job, timeout_s)
         self._wake.set()
 
     def go_on(self, job: Job, entry: Entry) -> None:
@@ -729,6 +753,7 @@ class Scheduler:
         job, task_id = track.job, news.task_id
         assert task_id is not None
         job.take_task(task_id)
+        self._recorder.late(job, task_id)
         askable = job.row.kind == "task" and not news.status.is_final and task_id not in self._by_task
         if askable and not self._closing and self.submitter.is_counting(track):
             self._watch_task(track, task_id)

@@ -15,7 +15,7 @@ import attrs
 
 from .errors import SubmissionUnknown
 from .job import Owner, Track
-from .lifecycle import GiveUp, Resend, Search, Unsure, judge_search, look_again, next_look
+from .lifecycle import Look, Resend, Search, Unsure, judge_search, look_again, next_look
 from .models import Failed, Policy, Status
 from .poller import Poller
 from .sweep import MISSES_BEFORE_SINGLE, Batch, Form, Query, Single, Watch
@@ -122,14 +122,16 @@ class Searcher:
             track.search.looks += 1
             track.search.looked_at = self.clock()
             can_find = self.poller.reach.can_find_external(track.job.endpoint)
+            if track.account not in {"", self.poller.transport.credentials.account}:
+                can_find = False  # another account is not told of this one's tasks
             decision = judge_search(track.search, can_find=can_find, now=self.clock(), policy=self.policy)
-            if isinstance(decision, Resend):
+            if isinstance(decision, Resend) and track.job.request is not None:
                 self.end(track)
                 told = "the host has no task of it" if decision.proved else "the host cannot be asked about it"
                 _log.warning("job %s: %s; sending it again with the same id", job_id, told)
                 track.insists = not decision.proved
                 self.send_again(track)
-            elif isinstance(decision, GiveUp):
+            elif not isinstance(decision, Look):
                 self._give_up(track, exists=track.search.exists)
 
     def _give_up(self, track: Track, *, exists: bool) -> None:

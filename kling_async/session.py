@@ -293,7 +293,9 @@ class KlingSession(Questions):
                 await scheduler.recall(job.endpoint)
                 await record.bury()
                 taken = await record.take(job.id)
+                self._runtime.scheduler()
         except BaseException as error:
+            record.is_broken_off = True
             if scheduler.open_job(job.id) is not job:  # else `adopt` has taken it over meanwhile, and it goes on
                 self._disown(job, error)
             raise
@@ -303,7 +305,7 @@ class KlingSession(Questions):
             scheduler.go_on(job, taken)
         else:
             job.status = status_of_entry(found)
-            scheduler.watch_foreign(job)
+            scheduler.watch_foreign(job, timeout)
         return False
 
     async def adopt(self) -> list[Job]:
@@ -321,37 +323,54 @@ class KlingSession(Questions):
         if record is None:
             raise ConfigError("adopt() needs a journal: KlingSession(journal=...)")
         jobs: list[Job] = []
-        entries = await record.claim()
-        for endpoint in {entry.endpoint: None for entry in entries}:
-            await scheduler.recall(endpoint)
-        for entry in entries:
-            try:
-                row = find_endpoint(entry.endpoint)
-                request = await record.request_of(entry, row)
-            except KlingError as error:
-                _log.error("job %s cannot be read from the journal, and stays there: %s", entry.job_id, error)
-                continue
-            known = self._jobs.get(entry.job_id)
-            if known is not None and known.outcome is not None and known.status is not Status.UNRESOLVED:
-                record.settle(known, known.outcome, lambda _error: None)  # what was told could not be written
-                continue
-            job = known or Job(
-                entry.job_id,
-                row,
-                request,
-                created_at=datetime.fromtimestamp(entry.created_at, UTC),
-                metadata=entry.metadata,
-                keeper=scheduler,
-                task_id=entry.task_id,
-            )
-            if scheduler.open_job(job.id) is None:
-                self._jobs[job.id] = job
-                if not job.id.startswith(ID_PREFIX):
-                    self._named[job.id] = job
-                job.reopen(job.status)  # a name that was asked for while it could not be known that it goes on
-                scheduler.go_on(job, entry)
-            jobs.append(job)
+        entries: list[Entry] = []
+        try:
+            entries = await record.claim()
+            for endpoint in {entry.endpoint: None for entry in entries}:
+                await scheduler.recall(endpoint)
+            entries.reverse()
+            while entries:
+                jobs += await self._follow(record, entries[-1])
+                entries.pop()
+        except BaseException:
+            record.is_broken_off = True
+            record.leave(entries)  # for the next call
+            raise
         return jobs
+
+    async def _follow(self, record: Record, entry: Entry) -> list[Job]:
+        row, request = None, None
+        try:
+            row = find_endpoint(entry.endpoint)
+            request = await record.request_of(entry, row)
+        except KlingError as error:
+            if row is None or (entry.attempt == 0 and entry.task_id is None):
+                _log.error("job %s cannot be read from the journal, and stays there: %s", entry.job_id, error)
+                record.leave([entry])
+                return []
+            # Looking for its task needs no request; only to send it again does.
+            _log.warning("what job %s asked for cannot be read from the journal: %s", entry.job_id, error)
+        scheduler = self._runtime.scheduler()
+        known = self._jobs.get(entry.job_id)
+        if known is not None and known.outcome is not None and known.status is not Status.UNRESOLVED:
+            record.settle(known, known.outcome, lambda _error: None)  # what was told could not be written
+            return []
+        job = known or Job(
+            entry.job_id,
+            row,
+            request,
+            created_at=datetime.fromtimestamp(entry.created_at, UTC),
+            metadata=entry.metadata,
+            keeper=scheduler,
+            task_id=entry.task_id,
+        )
+        if scheduler.open_job(job.id) is None:
+            self._jobs[job.id] = job
+            if not job.id.startswith(ID_PREFIX):
+                self._named[job.id] = job
+            job.reopen(job.status)  # a name that was asked for while it could not be known that it goes on
+            scheduler.go_on(job, entry)
+        return [job]
 
     async def recover(
         self,
@@ -494,7 +513,7 @@ class KlingSession(Questions):
     ) -> Job:
         try:
             return await self._submit(request, None, timeout, callback_url, metadata, stacklevel=4)
-        except InvalidRequest as error:
+        except (InvalidRequest, JournalError) as error:
             job = Job(
                 ID_PREFIX + uuid.uuid4().hex,
                 endpoint_of(request),

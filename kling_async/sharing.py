@@ -6,12 +6,13 @@ Stage: loop. Before: scheduler (when), recorder (whose). After: scheduler (what 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Protocol
 
 import attrs
 
-from .errors import JournalError, SubmissionUnknown
+from .errors import DeadlineExceeded, JobAbandoned, JournalError, SubmissionUnknown
 from .job import Job
 from .journal import Entry
 from .models import Failed, Status
@@ -63,24 +64,40 @@ class Sharing:
     clock: Callable[[], float]
     is_busy: bool = False
     _recalled: set[str] = attrs.field(factory=set)
+    _until: dict[str, float] = attrs.field(factory=dict)
 
     def __repr__(self) -> str:
         return f"<Sharing [{self.record!r}]>"
 
-    def follow(self, job: Job) -> None:
+    def follow(self, job: Job, timeout_s: float | None = None) -> None:
         """Follow a job that another process holds, in the journal."""
+        now = self.clock()
         self.record.foreign[job.id] = job
-        self.record.look_at = self.clock() + _LOOK_S
+        self.record.look_at = now + _LOOK_S
+        if timeout_s is not None:
+            self._until[job.id] = now + timeout_s
+
+    def abandon(self, job: Job) -> None:
+        """Follow a job that another process holds no longer; that process goes on with it."""
+        if self._leave(job):
+            job.release(JobAbandoned(f"abandoned while {job.status}; another process follows it", paid="maybe"))
+
+    def _leave(self, job: Job) -> bool:
+        self._until.pop(job.id, None)
+        return self.record.foreign.pop(job.id, None) is not None
 
     async def recall(self, endpoint: str) -> None:
         """Begin with what the host has shown in earlier runs: what is not sure yet may hang on it."""
         if endpoint in self._recalled:
             return
-        self._recalled.add(endpoint)
-        for form in Form:
-            found = await self.record.learned(f"finds {endpoint} {form}")
-            if isinstance(found, bool):
-                self.family.recalled(endpoint, form, found=found)
+        try:
+            for form in Form:
+                found = await self.record.learned(f"finds {endpoint} {form}")
+                if isinstance(found, bool):
+                    self.family.recalled(endpoint, form, found=found)
+            self._recalled.add(endpoint)
+        except JournalError as error:
+            _log.warning("what the host has shown is not known: %s", error)
 
     def next_moment(self) -> float | None:
         """Give the loop time at which `keep` is due, unless it is under way."""
@@ -102,6 +119,7 @@ class Sharing:
                     await record.bury()
                 for job in list(record.foreign.values()):
                     await self._look(job)
+                self._until = {job_id: until for job_id, until in self._until.items() if job_id in record.foreign}
         except JournalError as error:
             record.renew_at = record.look_at = self.clock() + _LOOK_S
             _log.warning("the journal cannot be used, trying again: %s", error)
@@ -122,3 +140,5 @@ class Sharing:
             self.family.go_on(job, taken)
         elif entry.state.is_final:
             self.family.end_as(job, entry)
+        elif self.clock() >= self._until.get(job.id, math.inf) and self._leave(job):
+            job.release(DeadlineExceeded("its time is over; another process follows it", paid="maybe"))

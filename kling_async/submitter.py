@@ -23,7 +23,6 @@ from .errors import (
     InvalidRequest,
     KlingError,
     LeaseLost,
-    Paid,
     ServiceError,
     SlotsFull,
     clean_text,
@@ -187,6 +186,7 @@ class Submitter:
                 self._take_back(track)
                 return
             self.sent += 1
+            track.account = self.transport.credentials.account
             envelope = await self.transport.submit(track.job.row.path, body)
             if len(envelope.rows) != 1:
                 raise BadEnvelope(f"the answer to a create holds {len(envelope.rows)} tasks")
@@ -250,6 +250,7 @@ class Submitter:
                 self.owner.outlive(track, verdict.observation)
             else:
                 gate.returned(track.slots)
+                self.recorder.late(track.job, None)
         elif isinstance(verdict, Accepted):
             self._backoff.success()
             gate.taken(track.slots)
@@ -310,9 +311,10 @@ class Submitter:
             self._requeue(track)
 
     def _reject(self, track: Track, error: KlingError) -> None:
-        # One that was sent before may have a task after all, however surely it was not found.
-        paid: Paid = "no" if track.search is None else "maybe"
-        self.owner.settle(track, Failed(Status.REJECTED, error.anew(paid=paid)))
+        if track.search is None:
+            self.owner.settle(track, Failed(Status.REJECTED, error.anew(paid="no")))
+        else:  # it was sent before, and may have a task after all: a later run looks again
+            self.owner.settle(track, Failed(Status.UNRESOLVED, error.anew(paid="maybe")))
 
     def _wait_for_turn(self, track: Track, gate: Gate, verdict: Later) -> None:
         now = self.clock()
@@ -367,7 +369,7 @@ class Submitter:
     def _requeue(self, track: Track) -> None:
         if track.search is not None:
             track.search.resent -= 1  # nothing was made of it
-        self.owner.set_status(track, Status.QUEUED)
+        self.owner.set_status(track, Status.QUEUED, undone=True)
         self.queue(track)
 
     def is_counting(self, track: Track) -> bool:

@@ -143,7 +143,7 @@ def noted(state: Status) -> Callable[[Bomb], None]:
         original = Record.note
 
         def note(
-            self: Record, job: Any, to: Status, then: Any = None, *, task_id: str | None = None, clean: bool = False
+            self: Record, job: Any, to: Status, then: Any = None, *, task_id: str | None = None, undone: bool = False
         ) -> None:
             def durable(error: Any) -> None:
                 if to is state:
@@ -151,7 +151,7 @@ def noted(state: Status) -> Callable[[Bomb], None]:
                 if then is not None:
                     then(error)
 
-            original(self, job, to, durable, task_id=task_id, clean=clean)
+            original(self, job, to, durable, task_id=task_id, undone=undone)
 
         put(Record, "note", note)
 

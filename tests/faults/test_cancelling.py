@@ -170,9 +170,9 @@ SCENARIOS: dict[str, tuple[Work, list[Fault], int]] = {
     "query that hangs": (query, [Fault(action="hang", kind="single", until_s=50)], 1),
     "download": (download, [], 5),
     "download that breaks": (download, [Fault(action="truncate", kind="asset", times=2)], 8),
-    "close": (close, [], 3),
-    "close with a create in flight": (close, [SLOW], 3),
-    "leave": (close_by_leaving, [], 3),
+    "close": (close, [], 2),
+    "close with a create in flight": (close, [SLOW], 2),
+    "leave": (close_by_leaving, [], 2),
 }
 ENDS_THE_SESSION = {"close", "close with a create in flight", "leave"}
 

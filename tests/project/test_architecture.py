@@ -149,9 +149,10 @@ CLOCKS: dict[str, str] = {
     "emulator.clock": "the injected default of `epoch`",
 }
 
-# The library's asyncio.Tasks outside a TaskGroup: the scheduler's root, and the one in which `map` takes from the
-# caller's source, which it ends itself. The command is a program of its own.
-ROOT_TASKS: dict[str, int] = {"runtime": 1, "session": 1}
+# The library's asyncio.Tasks outside a TaskGroup: the scheduler's root, the one that closes everything however often
+# its caller is cancelled, and the one in which `map` takes from the caller's source, which it ends itself. The command
+# is a program of its own.
+ROOT_TASKS: dict[str, int] = {"runtime": 2, "session": 1}
 
 LONGEST = 400
 LONG: dict[str, str] = {

@@ -433,11 +433,12 @@ class History:
                 self._tell(process, job)
         except KlingError as error:
             self.note(f"{process.name} map ended: {type(error).__name__} paid {error.paid}")
+            self._asked_once |= {(order.slot, order.number) for order in orders}  # its caller gives them up
 
     async def _adopt_until_all_is_over(self, process: Process, session: KlingSession, users: asyncio.TaskGroup) -> None:
         while await self._adopt(process, session, users):
             wanted = {(order.slot, order.number) for order in self.plan.orders if order.slot == process.slot}
-            if wanted <= self._asked_once and not self.disk.store.unsettled and not self._open_jobs(process):
+            if wanted <= self._asked_once and not self._unfinished() and not self._open_jobs(process):
                 return
             await asyncio.sleep(_ADOPT_EVERY_S)
 
@@ -583,6 +584,11 @@ class History:
                 if owner_of.setdefault(job_id, process.name) != process.name:
                     self.problems.append(f"job {job_id} is held by {owner_of[job_id]} and by {process.name}")
 
+    def _unfinished(self) -> list[str]:
+        """What the journal holds open, but for what was given up: later runs look it up, for ever if need be."""
+        entries = self.disk.store.entries
+        return [name for name in self.disk.store.unsettled if entries[name].state is not Status.UNRESOLVED]
+
     def _check_handles(self) -> None:
         """What is final stays, and nobody waits for what is done."""
         for held in self._jobs.values():
@@ -592,7 +598,7 @@ class History:
                 if job.done():
                     key = id(job)
                     seen = self._seen.get(key)
-                    if seen is None:
+                    if seen is None or seen[1] is Status.UNRESOLVED:  # `adopt` may have taken it up again
                         self._seen[key] = (job, job.status, job._outcome)
                     elif seen[1] is not job.status or seen[2] is not job._outcome:
                         self.problems.append(f"{job} was {seen[1]} with {seen[2]!r}, and changed")
@@ -669,7 +675,7 @@ class History:
         return able and not self.plan.faults and not self.plan.outages and "requests_per_s" not in host
 
     def _left(self) -> str:
-        parts = [f"journal open: {len(self.disk.store.unsettled)}"]
+        parts = [f"journal open: {len(self._unfinished())}"]
         for process in self.running.values():
             if process.main is not None and not process.main.done():
                 waiting = [task.get_name() for task in process.tasks if not task.done()]

@@ -57,7 +57,7 @@ UN, V, AB = Status.UNRESOLVED, Status.VANISHED, Status.ABANDONED
 
 # Source: the design, "Submission", and the path of one job. A resend goes from unsure back to queued.
 ALLOWED: dict[Status, set[Status]] = {
-    Q: {S, U, R, AB},
+    Q: {S, U, R, UN, AB},
     S: {Q, U, A, P, OK, F, R, UN, AB},
     U: {Q, A, P, OK, F, UN, AB},
     A: {P, OK, F, V, AB},

@@ -95,7 +95,7 @@ async def test_what_surely_made_nothing_counts_as_never_sent() -> None:
     one = job()
     await mine.add(one, callback_url=None, timeout_s=None)
     await mine.sending(one)
-    mine.note(one, Status.QUEUED, clean=True)
+    mine.note(one, Status.QUEUED, undone=True)
     assert (store.entries["j1"].state, store.entries["j1"].attempt) == (Status.QUEUED, 0)
     await mine.sending(one)
     assert store.entries["j1"].attempt == 1
