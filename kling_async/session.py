@@ -41,6 +41,7 @@ from .transport import Transport
 _log = logging.getLogger(__name__)
 
 _END = object()
+_PER_TURN = 64  # entries of the journal that are followed without a pause
 
 
 class KlingSession(Questions):
@@ -332,6 +333,8 @@ class KlingSession(Questions):
             while entries:
                 jobs += await self._follow(record, entries[-1])
                 entries.pop()
+                if len(entries) % _PER_TURN == 0:
+                    await asyncio.sleep(0)  # ten thousand in one go would hold the loop up
         except BaseException:
             record.is_broken_off = True
             record.leave(entries)  # for the next call
