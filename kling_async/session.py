@@ -242,7 +242,7 @@ class KlingSession(Questions):
         named = self._name_of(request, job_id)
         own_callback = getattr(request, "callback_url", None) or request.extra.get("callback_url")
         callback_url = callback_url or (None if own_callback else self._callback)
-        first = None if named is None else self._named.get(named) or self._jobs.get(named)
+        first = None if named is None else self._known(named)
         if first is not None:
             if first.request is not None and first.request != request:  # None: recovered, and not known
                 raise IdempotencyMismatch("job_id", named, "already names another request", job_id=named)
@@ -271,6 +271,11 @@ class KlingSession(Questions):
             self._disown(job, error)
             raise
         return job
+
+    def _known(self, job_id: str) -> Job | None:
+        """Give the handle of that id, unless it was left while another process holds the job: that one is done."""
+        job = self._named.get(job_id) or self._jobs.get(job_id)
+        return None if job is not None and job.done() and job.outcome is None else job
 
     def _disown(self, job: Job, error: BaseException) -> None:
         """End a job that was not taken, for whoever asked for the same id meanwhile, and leave its id free."""
@@ -354,7 +359,7 @@ class KlingSession(Questions):
             # Looking for its task needs no request; only to send it again does.
             _log.warning("what job %s asked for cannot be read from the journal: %s", entry.job_id, error)
         scheduler = self._runtime.scheduler()
-        known = self._jobs.get(entry.job_id)
+        known = self._known(entry.job_id)
         if known is not None and known.outcome is not None and known.status is not Status.UNRESOLVED:
             record.settle(known, known.outcome, lambda _error: None)  # what was told could not be written
             return []

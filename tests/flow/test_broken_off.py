@@ -560,3 +560,19 @@ async def test_a_paid_job_is_followed_although_its_picture_is_gone(tmp_path: Pat
             assert job.request is None
             assert (await job).url
         assert_paid_once(emulator, 1)
+
+
+async def test_a_job_that_was_left_to_another_process_can_be_asked_for_again() -> None:
+    store = MemoryStore()
+    async with service(duration_s=300.0) as emulator, client(emulator, journal=slow(store, "b")) as other:
+        async with client(emulator, journal=slow(store, "a")) as kling:
+            await (await kling.submit(clip(), job_id="x")).accepted()
+            left = await other.submit(clip(), job_id="x", timeout=10)
+            with pytest.raises(DeadlineExceeded):
+                await left
+            again = await other.submit(clip(), job_id="x")
+            assert not again.done()
+        assert (await again).url
+        with pytest.raises(DeadlineExceeded):
+            await left
+        assert_paid_once(emulator, 1)
