@@ -11,9 +11,10 @@ download                 scheduler  lifecycle  wire
 ```
 
 Words: errors, models. Registry and wire: endpoints, dialects, prices, wire, calls, auth. Deciders, pure: lifecycle,
-sweep, slots, deadlines. Movers: retry, translate, transport, journal, journal_store, journal_sqlite, media_record,
-owners, download. Loop: job, recorder, sharing, poller, submitter, searcher, scheduler. Front: runtime, selection,
-questions, recovery, session, reading. Doors: webhook, cli, emulator. Read lifecycle, sweep and scheduler first.
+reach, hazards, pace, terms, bands, lookups, queues, sweep, slots, deadlines. Movers: retry, translate, transport,
+journal, journal_store, journal_sqlite, media_record, owners, download. Loop: job, recorder, sharing, poller,
+submitter, searcher, scheduler. Front: runtime, selection, questions, recovery, session, reading. Doors: webhook, cli,
+emulator. Read lifecycle, sweep and scheduler first.
 """
 
 from ._version import __version__

@@ -236,11 +236,13 @@ class Policy:
             same id, at most twice: a host that does not refuse an id it knows then makes, and bills, a second task.
         grace_s: seconds that submissions in flight get when the session closes.
         lease_s: seconds for which a session's jobs in a shared journal stay its own without renewal.
-        sweep_s: shortest interval between two sweeps over what is pending, seconds; the first ones after a pause come
-            faster.
-        late_s: longest interval, while tasks are young, seconds.
-        ceiling_s: longest interval of all, for tasks that have run long, seconds.
-        jitter: random share of a sweep's interval, 0 to 0.5.
+        price_s: seconds of waiting that one query is worth: what a look probably finds late is weighed against it. A
+            quarter of it while jobs wait for slots, an eighth while at most three tasks are pending.
+        late_s: one lag in a hundred may be longer, seconds.
+        sweep_s: the same while at most three tasks are pending, seconds; and no task is asked about more often than
+            once a second, or once in this time if it is shorter.
+        ceiling_s: longest time for which no task goes unseen, however unlikely it is to have ended, seconds.
+        jitter: random share of a sweep's interval, by which it comes early, 0 to 0.5.
         queries_per_s: upper bound of the query rate; None lets the session learn it.
         batch_size: ids in one batch query. Source: service reference ("Query Task" prints no bound; its sibling 20).
         page_size: rows in one list page, at most 500. Source: service reference, "Query Task (List)".
@@ -257,7 +259,8 @@ class Policy:
     grace_s: float = attrs.field(default=10.0, validator=_from(0))
     lease_s: float = attrs.field(default=420.0, validator=_above_zero)
     sweep_s: float = attrs.field(default=5.0, validator=_above_zero)
-    late_s: float = attrs.field(default=15.0, validator=_above_zero)
+    price_s: float = attrs.field(default=4.0, validator=_from(0))
+    late_s: float = attrs.field(default=10.0, validator=_above_zero)
     ceiling_s: float = attrs.field(default=60.0, validator=_above_zero)
     jitter: float = attrs.field(default=0.1, validator=_from(0, 0.5))
     queries_per_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(_above_zero))

@@ -12,7 +12,7 @@ import logging
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import attrs
@@ -32,23 +32,22 @@ from .errors import (
     is_missing,
     is_surely_missing,
 )
-from .models import Policy
+from .models import Observation, Policy
 from .retry import Backoff
 from .sweep import (
     MISSES_BEFORE_SINGLE,
     Ability,
+    Ask,
     Batch,
-    Endings,
     Form,
     ListPage,
-    Load,
     Pace,
+    Planner,
     Query,
     Reach,
     Single,
     Watch,
     next_page,
-    next_sweep_s,
     pace_for,
     plan,
 )
@@ -59,6 +58,9 @@ _log = logging.getLogger(__name__)
 
 _SILENT_BEFORE_SKIPPED = 2  # time-outs of an endpoint in one sweep
 _FAILURES_BEFORE_TRYING_ONE = 3  # in a row, of one form on one endpoint
+_FAILURES_BEFORE_HALTED = 3  # of a sweep in which nothing was answered
+_LONGEST_BACKOFF_S = 15.0  # a question costs little, and what ended in an outage waits to be seen
+_LEAST_REST_S = 0.25  # between two sweeps
 
 
 class Listener(Protocol):
@@ -75,10 +77,17 @@ class Listener(Protocol):
 
 @attrs.define
 class _Sweep:
-    """One sweep under way."""
+    """One sweep under way.
 
-    watches: Mapping[tuple[str, str], Watch]
-    queries: deque[Query]
+    Attributes:
+        demanded: rows that must be asked about now.
+        asks: queries not sent yet.
+        sent: how many were.
+    """
+
+    demanded: Sequence[Watch]
+    asks: deque[Ask]
+    sent: int = 0
     answered: int = 0
     failed: int = 0
     trouble: KlingError | None = None
@@ -93,14 +102,12 @@ class Poller:
 
     Attributes:
         reach: what this host has shown it can do.
+        planner: the rows of all pending tasks.
         counts: queries sent, by form.
         resume_at: loop time before which nothing is asked, seconds.
-        sweep_at: loop time of the next sweep over everything that is pending, seconds.
+        sweep_at: loop time of the next sweep over what is pending, seconds.
         look_at: loop time before which unsure jobs are not looked up, seconds.
-        pending: tasks being followed; the scheduler keeps it.
-        youngest_at: loop time at which the last of them was accepted, seconds; the scheduler keeps it.
-        endings: how many tasks end per second; the scheduler notes them.
-        last_queries: queries of the last sweep over everything that is pending.
+        last_queries: queries of the last sweep that sent any.
     """
 
     transport: Transport
@@ -109,24 +116,20 @@ class Poller:
     clock: Callable[[], float]
     listener: Listener
     reach: Reach = attrs.field(init=False)
+    planner: Planner = attrs.field(init=False)
     counts: Counter[Form] = attrs.field(factory=Counter)
     resume_at: float = 0.0
-    sweep_at: float = 0.0
+    sweep_at: float = math.inf
     look_at: float = 0.0
-    pending: int = 0
-    youngest_at: float = 0.0
-    endings: Endings = attrs.field(factory=Endings)
     last_queries: int = 0
-    _sweeps: int = 0
-    _round_at: float | None = None
-    _round_began: int = 0
     _pace: Pace = attrs.field(init=False)
     _backoff: Backoff = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.reach = Reach(lambda endpoint, form: documented(self.transport.host, endpoint, form))
+        self.planner = Planner(policy=self.policy, reach=self.reach, rng=self.rng)
         self._pace = pace_for(self.policy)
-        self._backoff = Backoff(self.rng)
+        self._backoff = Backoff(self.rng, cap_s=_LONGEST_BACKOFF_S)
 
     def __repr__(self) -> str:
         return f"<Poller [{self.counts.total()} queries | backoff level {self._backoff.level}]>"
@@ -136,49 +139,61 @@ class Poller:
         self._backoff.level = 0
         self.resume_at = self.sweep_at = self.look_at = 0.0
 
-    def first_pending(self, now: float) -> None:
-        """Note that something is pending after nothing was: the first sweeps come fast."""
-        self._sweeps = 0
-        self._round_at = None
-        self._schedule(now)
-
-    def begin_round(self, now: float) -> float:
-        """Give the moment before which a row must have been asked about to be due.
-
-        A round asks about every row once; when the pace does not allow it in one sweep, it takes several.
-        """
-        if self._round_at is None:
-            self._round_at = now
-            self._round_began = self.counts.total()
-        return self._round_at
-
-    def _schedule(self, now: float) -> None:
-        self.endings.note(0, now)
-        load = Load(
-            sweeps=self._sweeps,
-            pending=self.pending,
-            queries=self.last_queries,
-            youngest_s=now - self.youngest_at,
-            endings_per_s=self.endings.per_s(),
-        )
-        self.sweep_at = max(now + next_sweep_s(load, self.policy, self.rng), self.resume_at)
-
-    async def sweep(self, watches: Sequence[Watch], *, whole: bool) -> None:
-        """Ask about the given rows, as many as the pace allows.
+    def follow(self, watch: Watch, kind: str, *, age_s: float = 0.0) -> None:
+        """Ask about a task from now on.
 
         Args:
-            watches: rows that are due.
-            whole: everything that is pending is among them, so the next sweep is counted from here.
+            watch: its row.
+            kind: name of its class: of tasks that take about as long.
+            age_s: how long ago it was made, seconds.
+        """
+        self.sweep_at = min(self.sweep_at, self.planner.add(watch, kind, self.clock(), age_s=age_s))
+
+    def leave(self, watch: Watch, news: Observation | None) -> None:
+        """Ask about a task no longer; what was last seen of it tells how long it took."""
+        ended = news is not None and news.status.is_final
+        took_s = None
+        if news is not None and news.created_at is not None and news.updated_at is not None:
+            took_s = (news.updated_at - news.created_at).total_seconds()
+        self.planner.remove(watch, self.clock(), took_s, ended=ended)
+        if not self.planner.rows:
+            self.sweep_at = math.inf
+
+    async def sweep(self, demanded: Sequence[Watch], *, whole: bool) -> None:
+        """Ask about what must be asked about now, and about what is worth it, as much as the pace allows.
+
+        Args:
+            demanded: rows that must be asked about now.
+            whole: whether what is pending is weighed as well.
         """
         now = self.clock()
-        wanted = plan(watches, self.reach, self.policy, now, budget=len(watches))
-        tokens = self._pace.tokens(now)
-        queries = wanted[:tokens]
-        sweep = _Sweep({(watch.endpoint, watch.id): watch for watch in watches}, deque(queries))
+        tokens = self._tokens(now)
+        wanted = plan(demanded, self.reach, self.policy, now, budget=len(demanded))
+        asks = [self._ask_of(query, demanded) for query in wanted[:tokens]]
+        short = len(asks) < len(wanted)
+        if whole:
+            worth, scarce = self.planner.plan(now, tokens - len(asks))
+            asks += worth
+            short |= scarce
+        sweep = _Sweep(demanded, deque(asks))
         async with asyncio.TaskGroup() as workers:
-            for _ in range(min(self.policy.max_queries, len(queries))):
+            for _ in range(min(self.policy.max_queries, len(asks))):
                 workers.create_task(self._work(sweep))
-        self._conclude(sweep, short=len(queries) < len(wanted), whole=whole)
+        self._conclude(sweep, short=short, whole=whole)
+
+    def _tokens(self, now: float) -> int:
+        tokens = self._pace.tokens(now)
+        # After trouble one question tries whether it is over; the others follow step by step.
+        return (
+            tokens if self._backoff.level == 0 else min(tokens, max(1, self.policy.max_queries // self._backoff.level))
+        )
+
+    def _ask_of(self, query: Query, demanded: Sequence[Watch]) -> Ask:
+        if isinstance(query, ListPage):
+            return Ask(query, math.inf)
+        ids = {query.id} if isinstance(query, Single) else set(query.ids)
+        names = {query.endpoint} if isinstance(query, Single) else query.endpoints
+        return Ask(query, math.inf, [watch for watch in demanded if watch.id in ids and watch.endpoint in names])
 
     async def probe(self, query: Query, form: Form, ids: set[str]) -> bool | None:
         """Ask one question of curiosity: True when one of the ids is in the answer, None when nothing was learned."""
@@ -192,6 +207,8 @@ class Poller:
 
     def _conclude(self, sweep: _Sweep, *, short: bool, whole: bool) -> None:
         now = self.clock()
+        for ask in sweep.asks:
+            self.planner.close(ask, now)
         asked_to_wait = isinstance(sweep.trouble, Throttled)
         if sweep.trouble is not None and (asked_to_wait or sweep.failed > sweep.answered):
             wish_s = sweep.trouble.retry_in_s if isinstance(sweep.trouble, ServiceError) else None
@@ -202,46 +219,48 @@ class Poller:
             self._backoff.success()
         if asked_to_wait:
             self._pace.complaint()
-        elif short:
+        elif short and self._backoff.level == 0:
             self._pace.wanted_more(now)
+        if sweep.sent:
+            self.last_queries = sweep.sent
+        soon = now + max(self._pace.wait_s(), _LEAST_REST_S)
         if short:
-            self.look_at = now + max(self._pace.wait_s(), 0.25)
-        if not whole:
-            self.sweep_at = max(self.sweep_at, self.resume_at)
-        elif short or sweep.queries or sweep.dropped:
-            # The rest of the round follows as soon as there are tokens, the longest unasked first.
-            self.sweep_at = max(now + max(self._pace.wait_s(), 0.25), self.resume_at)
-        else:
-            self._round_at = None
-            self.last_queries = self.counts.total() - self._round_began
-            self._sweeps += 1
-            self._schedule(now)
+            self.look_at = soon
+        if whole:
+            # What did not fit follows as soon as there are tokens, the dearest first.
+            again = short or bool(sweep.asks) or sweep.dropped
+            self.sweep_at = soon if again else max(self.planner.next_moment(now), now + _LEAST_REST_S / 5)
+            if not self.planner.rows:
+                self.sweep_at = math.inf
+        self.sweep_at = max(self.sweep_at, self.resume_at)
 
     async def _work(self, sweep: _Sweep) -> None:
-        while sweep.queries and not sweep.halted:
-            query = sweep.queries.popleft()
+        while sweep.asks and not sweep.halted:
+            ask = sweep.asks.popleft()
+            query = ask.query
             if not isinstance(query, Batch) and sweep.silent[query.endpoint] >= _SILENT_BEFORE_SKIPPED:
-                self._skip(query, sweep)
+                # Left for later: others must not wait for the time-outs of one endpoint.
+                self.planner.failed(ask, self.clock())
+                skipped = ask.watches or [watch for watch in sweep.demanded if watch.endpoint == query.endpoint]
+                for watch in skipped:
+                    watch.asked_at = self.clock()
             elif isinstance(query, ListPage):
-                await self._walk(query, sweep)
+                await (self._look(ask, sweep) if ask.bands else self._walk(query, sweep))
             else:
-                await self._ask(query, sweep)
+                await self._ask(ask, sweep)
+            self.planner.close(ask, self.clock())
 
-    def _skip(self, query: Single | ListPage, sweep: _Sweep) -> None:
-        """Leave an endpoint that does not answer for the next round: others must not wait for its time-outs."""
-        for watch in sweep.watches.values():
-            if watch.endpoint == query.endpoint and (isinstance(query, ListPage) or watch.id == query.id):
-                watch.asked_at = self.clock()
-
-    async def _ask(self, query: Single | Batch, sweep: _Sweep) -> None:
-        ids = (query.id,) if isinstance(query, Single) else query.ids
+    async def _ask(self, ask: Ask, sweep: _Sweep) -> None:
+        query, asked = ask.query, ask.watches
+        assert isinstance(query, Single | Batch)
         form = Form.SINGLE if isinstance(query, Single) else Form.BATCH
         endpoints = (query.endpoint,) if isinstance(query, Single) else sorted(query.endpoints)
-        asked = [sweep.watches[name, id_] for name in endpoints for id_ in ids if (name, id_) in sweep.watches]
         envelope = await self._send(query, form, endpoints, asked, sweep)
         if envelope is None:
+            self.planner.failed(ask, self.clock())
             await self._try_one(form, asked, sweep)
             return
+        self.planner.answered(ask)
         if isinstance(query, Single):
             # A gateway's lone object answers what was asked, whatever it calls itself; else only a row that says so.
             picky = envelope.many or self.transport.host.family == "official"
@@ -250,6 +269,11 @@ class Poller:
             seen = {query.id} if mine else set()
         else:
             seen = self._hand_on(envelope, form)
+        for watch in asked:
+            if watch.id in seen:
+                self.planner.seen(watch, self.clock())
+            else:
+                self.planner.absent(watch, self.clock())
         for endpoint in endpoints:
             group = [watch for watch in asked if watch.endpoint == endpoint]
             found = sum(watch.id in seen for watch in group)
@@ -258,11 +282,44 @@ class Poller:
             answers = empty and (not query.external or find_endpoint(endpoint).standard != "legacy")
             self._close_watches(group, seen, form, definitive=answers)
 
+    async def _look(self, ask: Ask, sweep: _Sweep) -> None:
+        """Read the one page of a list on which tasks of a certain age are expected."""
+        page = ask.query
+        assert isinstance(page, ListPage)
+        rows = self.planner.rows
+        asked = [watch for band in ask.bands for watch in band.rows.values()]
+        envelope = await self._send(page, Form.LIST, (page.endpoint,), asked, sweep)
+        if envelope is None:
+            self.planner.failed(ask, self.clock())
+            await self._try_one(Form.LIST, asked, sweep)
+            return
+        if not envelope.many:
+            self.reach.refused(page.endpoint, Form.LIST, self.clock())
+            sweep.dropped = True
+            return
+        self.planner.answered(ask)
+        found = []
+        for index, row in enumerate(envelope.rows):
+            watch = rows.get(ids_of(row)[0] or "")
+            if watch is not None and watch.endpoint == page.endpoint:
+                found.append((index, watch))
+        self._hand_on(envelope, Form.LIST)
+        now = self.clock()
+        for watch in self.planner.page_seen(ask, found, now):
+            watch.misses += 1
+            self.planner.demote(watch, now)
+        for _, watch in found:
+            if watch.misses:
+                self.planner.forgive(watch)
+        if found or any(watch.misses for watch in asked):
+            self.reach.answered(page.endpoint, Form.LIST, found=len(found), now=now)
+            sweep.dropped |= self.reach.usable(page.endpoint, Form.LIST, now) is False
+
     async def _walk(self, first: ListPage, sweep: _Sweep) -> None:
         """Read a list until everything wanted was seen, it ends, or single queries are cheaper."""
         asked = [
             watch
-            for watch in sweep.watches.values()
+            for watch in sweep.demanded
             if watch.endpoint == first.endpoint
             and watch.misses < MISSES_BEFORE_SINGLE
             and (first.external_ids if watch.external else first.task_ids)
@@ -300,12 +357,10 @@ class Poller:
         if self.reach.of(endpoint, form).failures < _FAILURES_BEFORE_TRYING_ONE:
             return
         answered = sweep.answered
-        await self._ask(Single(endpoint, asked[0].id, asked[0].external), sweep)
+        await self._ask(Ask(Single(endpoint, asked[0].id, asked[0].external), 0.0, [asked[0]]), sweep)
         if sweep.answered > answered:
             _log.warning("%s queries on %s keep failing: asking singly for a while", form, endpoint)
             self.reach.rests(endpoint, form, self.clock())
-            for watch in asked:
-                watch.asked_at = -1.0  # due at once
             sweep.dropped = True
 
     def _hand_on(self, envelope: Envelope, form: Form) -> set[str]:
@@ -334,6 +389,7 @@ class Poller:
         for watch in asked:
             watch.asked_at = now
         self.counts[form] += 1
+        sweep.sent += 1
         self._pace.spend(1)
         _log.debug("%s query about %d tasks", form, len(asked))
         try:
@@ -374,21 +430,25 @@ class Poller:
         sweep.failed += 1
         sweep.trouble = sweep.trouble if isinstance(sweep.trouble, Throttled) else error
         for endpoint in endpoints:
-            self.reach.of(endpoint, form).failures += 1
+            # "Too many requests" says nothing against this form of them.
+            self.reach.of(endpoint, form).failures += not isinstance(error, Throttled)
             sweep.silent[endpoint] += isinstance(error, AnswerTimeout)
-        if isinstance(error, Throttled | ConnectFailed):
+        silent = sweep.answered == 0 and sweep.failed >= _FAILURES_BEFORE_HALTED
+        if silent or isinstance(error, Throttled | ConnectFailed):
             sweep.halted = True  # more of the same would only be more of the same
 
     def _drop_batches(self, sweep: _Sweep) -> None:
         """Take out batches that would only be refused as well; their tasks are planned anew at once."""
-        kept = [
-            query
-            for query in sweep.queries
-            if not isinstance(query, Batch)
-            or any(self.reach.of(name, Form.BATCH).works is not False for name in query.endpoints)
-        ]
-        sweep.dropped |= len(kept) < len(sweep.queries)
-        sweep.queries = deque(kept)
+        sweep.dropped = True
+        kept: deque[Ask] = deque()
+        for ask in sweep.asks:
+            if isinstance(ask.query, Batch) and all(
+                self.reach.of(name, Form.BATCH).works is False for name in ask.query.endpoints
+            ):
+                self.planner.close(ask, self.clock())
+            else:
+                kept.append(ask)
+        sweep.asks = kept
 
 
 def documented(host: Host, endpoint: str, form: Form) -> Ability:

@@ -129,6 +129,10 @@ class Runtime:
             max_running=self._max_running,
             record=self.record,
         )
+        try:
+            await self._scheduler.remember()
+        except JournalError as error:
+            _log.warning("what was learned in earlier runs is not known: %s", error)
         name = f"kling_async {self._transport.host.name}"
         self._root = self._loop.create_task(self._run(self._scheduler), name=name)
         # A loop that is closed with the session still open: the ResourceWarning says more than asyncio's own words.

@@ -63,6 +63,7 @@ _log = logging.getLogger(__name__)
 _NO_MORE_ANSWERS = 1 << 30
 _CATCH_UP_S = 30.0  # for a job of an earlier run whose time was over before anybody looked
 _CLOCKS_APART_S = 300.0  # by how much a host's clock may be behind ours
+DURATIONS = "durations"  # name of what is remembered of how long tasks take
 _TOLD = 10  # tasks named in the line that tells what is left when a session closes
 
 
@@ -189,7 +190,8 @@ class Scheduler:
         else:
             assert job.task_id is not None
             self.submitter.adopt_slot(track)
-            self._watch_task(track, job.task_id)
+            age_s = self._record.wall() - entry.sent_at if entry.sent_at is not None else 0.0
+            self._watch_task(track, job.task_id, age_s=max(0.0, age_s))
             if entry.attempt:  # its external id is ours: others that are not sure can be proved by it
                 self.searcher.offer_proof(track, job.task_id)
         self._wake.set()
@@ -348,6 +350,18 @@ class Scheduler:
                 await asyncio.wait(self._sending, timeout=self._policy.grace_s)
             for task in self._sending:
                 task.cancel()
+        await self.renewed()
+
+    async def remember(self) -> None:
+        """Begin with what was learned in earlier runs of how long tasks take."""
+        if self._record is not None:
+            self.poller.planner.hazards.take_plain(await self._record.learned(DURATIONS))
+
+    async def renewed(self) -> None:
+        """Keep how long tasks take, so that the next run starts wise."""
+        known = self.poller.planner.hazards.to_plain()
+        if known:
+            await self._recorder.learn(DURATIONS, known)
 
     def _start_sharing(self, now: float, group: asyncio.TaskGroup) -> None:
         moment = None if self._sharing is None else self._sharing.next_moment()
@@ -462,9 +476,7 @@ class Scheduler:
         if whole:
             for task_id in [task_id for task_id, until in self._ghosts.items() if until <= now]:
                 self._lay(task_id)
-            before = self.poller.begin_round(now)
-            watches = (track.watch for track in self._by_task.values())
-            due.extend(watch for watch in watches if watch is not None and watch.asked_at < before)
+            self.poller.planner.prices.has_backlog = self.submitter.has_backlog
         if whole or due:
             self._sweeping = True
             self._spawn(group, self._sweep(due, asked, whole=whole), self._asking)
@@ -586,15 +598,13 @@ class Scheduler:
             outcome = Failed(Status.UNRESOLVED, SubmissionUnknown(told))
         self.settle(track, outcome)
 
-    def _watch_task(self, track: Track, task_id: str) -> None:
+    def _watch_task(self, track: Track, task_id: str, *, age_s: float = 0.0) -> None:
         now = self._clock()
         self._relay(task_id, track.job)
-        if not self._by_task:
-            self.poller.first_pending(now)
-        self.poller.youngest_at = track.accepted_at = now
+        track.accepted_at = now
         track.watch = Watch(track.job.endpoint, task_id, external=False, asked_at=now)
         self._by_task[task_id] = track
-        self.poller.pending = len(self._by_task)
+        self.poller.follow(track.watch, kind_of(track.job), age_s=age_s)
         self._limit_time(track)
         self._wake.set()
 
@@ -780,10 +790,21 @@ class Scheduler:
 
     def _forget(self, task_id: str) -> None:
         track = self._by_task.pop(task_id)
-        self.poller.pending = len(self._by_task)
-        self.poller.endings.note(1, self._clock())
+        if track.watch is not None:
+            self.poller.leave(track.watch, track.job.news)
         self._let_go(track)
 
     def _let_go(self, track: Track) -> None:
         track.watch = None
         self.submitter.release_slot(track)
+
+
+def kind_of(job: Job) -> str:
+    """Name the class of a job: tasks that take about as long."""
+    request = job.request
+    if request is None:
+        return job.endpoint
+    settings = getattr(request, "settings", None)
+    parts = [job.endpoint, job.row.model_of(request)]
+    parts += [str(getattr(request, name, None) or getattr(settings, name, None) or "") for name in ("mode", "duration")]
+    return " ".join(parts)

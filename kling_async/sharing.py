@@ -47,6 +47,10 @@ class Family(Protocol):
         """Take note of what the host has shown in an earlier run."""
         ...
 
+    async def renewed(self) -> None:
+        """Keep what was learned, now that the journal is at work anyway."""
+        ...
+
 
 @attrs.define(kw_only=True, eq=False)
 class Sharing:
@@ -110,6 +114,7 @@ class Sharing:
             now = self.clock()
             if record.held and now >= record.renew_at:
                 await record.renew()
+                await self.family.renewed()
             for job_id in sorted(record.take_lost()):
                 self.family.lost(job_id)
             if now >= record.look_at:

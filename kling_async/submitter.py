@@ -111,6 +111,12 @@ class Submitter:
         waiting = sum(len(queue) for queue in self._waiting.values())
         return f"<Submitter [{waiting} waiting, {self.in_flight} in flight, {self.sent} sent]>"
 
+    @property
+    def has_backlog(self) -> bool:
+        """Whether jobs wait for slots: a limit was met, or the session's own bound is reached."""
+        limited = self.max_running is not None or any(gate.limit is not None for gate in self.gates.values())
+        return limited and any(self._waiting.values())
+
     def queue(self, track: Track) -> None:
         """Put a job in line; one that was refused for lack of a slot gets its old place back.
 

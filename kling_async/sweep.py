@@ -1,432 +1,525 @@
-"""Whom to ask about, in how few queries, and when next: pure decisions, no clock, no I/O.
+"""Whom to ask about, in which query, and when next: dearest page first. Pure decisions, no clock, no I/O.
 
-Stage: decide. Before: poller (rows and ages). After: poller (queries and the next moment). This planner is the simple
-one, a jittered sweep over everything that is pending; another can replace it behind `plan`, `next_page` and
-`next_sweep_s`.
+Stage: decide. Before: poller (rows that come and go, answers). After: poller (queries and the next moment).
 
-Theory. One sweep clock for all tasks, never a timer per task: per-task jitter would unbatch every question. A page of
-a list answers for up to 500 tasks, a batch for 20, a single query for one, so each endpoint is asked in the form that
-needs the fewest queries of those its host has shown to answer. A form nobody has tried is tried once, when it would
-save something; what a host refuses is not asked again for a day, and never hurts a job.
+Theory. A query is worth the waiting that not asking has probably hidden, summed over the tasks it answers (dynamic
+acknowledgement: one answer serves all that wait for it). The dearest is asked while it is worth the price of a query.
+Two rules more: what was unseen for `late_s` is asked about when enough endings are expected in it, and how many are
+enough steers itself so that one lag in a hundred is longer than that; and nothing is unseen for much longer than
+`ceiling_s`, whatever the model says. When queries are scarce the price rises first, then the patience, and what waits
+gains worth without bound: so nothing starves, and a wrong model costs queries and never a task.
+
+A band of ages is a page of a list (bands). Where a host has no list its tasks wait in a queue by the moment at which
+asking about them begins to be worth it, and are asked about in batches, or singly.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
+from .bands import Band, Lane, Watch
+from .hazards import Hazard, Hazards
+from .lookups import MISSES_BEFORE_SINGLE, SOLUTIONS_IDS, is_solution, next_page, plan
 from .models import Policy
+from .pace import Pace, pace_for
+from .queues import Ask, Queue, endpoints_of, query_of
+from .reach import Ability, Batch, CursorPage, Form, ListPage, Query, Reach, Single
+from .terms import FEW, FIRST_LOOK_S, TICK_S, Prices, Terms
 
+__all__ = [
+    "MISSES_BEFORE_SINGLE",
+    "Ability",
+    "Ask",
+    "Batch",
+    "CursorPage",
+    "Form",
+    "ListPage",
+    "Pace",
+    "Planner",
+    "Query",
+    "Reach",
+    "Single",
+    "Watch",
+    "next_page",
+    "pace_for",
+    "plan",
+]
 
-class Form(StrEnum):
-    """How a host can be asked about tasks."""
-
-    SINGLE = "single"
-    BATCH = "batch"
-    LIST = "list"
-
-
-@attrs.frozen
-class Single:
-    """One task, by its task id or (`external`) by its external id."""
-
-    endpoint: str
-    id: str
-    external: bool = False
-
-
-@attrs.frozen
-class Batch:
-    """Several tasks of any endpoints, all by task id or all by external id."""
-
-    ids: tuple[str, ...]
-    endpoints: frozenset[str]
-    external: bool = False
-
-
-@attrs.frozen
-class ListPage:
-    """One page of an endpoint's own list; `index` counts from 1.
-
-    `task_ids` and `external_ids` tell which rows it is asked for: those known by their task id, or by ours.
-    """
-
-    endpoint: str
-    index: int
-    size: int
-    task_ids: bool = True
-    external_ids: bool = False
-
-
-Query = Single | Batch | ListPage
-
-
-@attrs.frozen
-class CursorPage:
-    """One page of the new standard's list of the whole account; asked for by users only, never by a sweep."""
-
-    path: str
-    fields: Mapping[str, object]
-
-
-@attrs.define
-class Watch:
-    """One row of the planner: a task to ask about.
-
-    Attributes:
-        endpoint: name of its endpoint.
-        id: its task id, or its external id while no task id is known.
-        external: which of the two `id` is.
-        asked_at: loop time at which it was last asked about, seconds.
-        misses: answers in a row that should have held it and did not.
-    """
-
-    endpoint: str
-    id: str
-    external: bool
-    asked_at: float
-    misses: int = 0
-
-
-# --- what a host has shown it can do -------------------------------------------------------------------------------
-
-_FORGET_AFTER_S = 86_400.0  # abilities are tried again daily
-_FRUITLESS_TRIES = 2
-_REST_S = 300.0
-
-
-@attrs.define
-class Ability:
-    """What is known about one form of query on one endpoint of one host.
-
-    Attributes:
-        works: True, False, or None: not tried yet.
-        since: loop time of that knowledge, seconds; infinite for what is documented, which is not tried again.
-        fruitless: tries that were answered and held none of the tasks asked about.
-        finds_external: whether rows were found by, or carried, external ids.
-        failures: queries in a row that got no usable answer.
-        rests_until: loop time until which it is not used, because it kept failing while others did not, seconds.
-    """
-
-    works: bool | None = None
-    since: float = 0.0
-    fruitless: int = 0
-    finds_external: bool | None = None
-    failures: int = 0
-    rests_until: float = 0.0
-
-
-@attrs.define
-class Reach:
-    """What a host has shown it can do, per endpoint and form; learned, beginning with what is documented.
-
-    Attributes:
-        prior: gives what is documented of a form before it was ever used.
-    """
-
-    prior: Callable[[str, Form], Ability] = attrs.field(default=lambda _endpoint, _form: Ability(), repr=False)
-    _abilities: dict[tuple[str, Form], Ability] = attrs.field(factory=dict)
-    _rows: dict[str, int] = attrs.field(factory=dict)
-
-    def of(self, endpoint: str, form: Form) -> Ability:
-        """Give what is known, to read or to change."""
-        key = (endpoint, form)
-        ability = self._abilities.get(key)
-        if ability is None:
-            ability = self._abilities[key] = self.prior(endpoint, form)
-        return ability
-
-    def usable(self, endpoint: str, form: Form, now: float) -> bool | None:
-        """Tell whether a form works; None: not known, or not known any more."""
-        if form is Form.SINGLE:
-            return True
-        ability = self.of(endpoint, form)
-        if ability.works is False and now - ability.since >= _FORGET_AFTER_S:
-            self._abilities[endpoint, form] = Ability(finds_external=ability.finds_external or None)
-            return None
-        return False if now < ability.rests_until else ability.works
-
-    def answered(self, endpoint: str, form: Form, *, found: int, now: float) -> None:
-        """Note an answer that held `found` of the tasks asked about."""
-        ability = self.of(endpoint, form)
-        if found:
-            ability.works, ability.since, ability.fruitless = True, now, 0
-        elif ability.works is None:
-            ability.fruitless += 1
-            if ability.fruitless >= _FRUITLESS_TRIES:
-                ability.works, ability.since = False, now
-
-    def rests(self, endpoint: str, form: Form, now: float) -> None:
-        """Note that a form keeps failing on a host that answers otherwise: it is not used for a while."""
-        ability = self.of(endpoint, form)
-        ability.rests_until, ability.failures = now + _REST_S, 0
-
-    def refused(self, endpoint: str, form: Form, now: float) -> None:
-        """Note that the host does not have this form."""
-        ability = self.of(endpoint, form)
-        ability.works, ability.since = False, now
-
-    def found_external(self, endpoint: str, form: Form, *, found: bool) -> None:
-        """Note whether a task that surely exists was found by its external id; found once counts for ever."""
-        ability = self.of(endpoint, form)
-        ability.finds_external = True if found else ability.finds_external or False
-
-    def can_find_external(self, endpoint: str) -> bool | None:
-        """Tell whether any form finds tasks by external id; None: not shown either way."""
-        known = [self.of(endpoint, form).finds_external for form in Form]
-        if any(known):
-            return True
-        return False if False in known else None
-
-    def walked(self, endpoint: str, rows: int) -> None:
-        """Remember how many rows from the top of its list the last sweep of this endpoint had to read."""
-        self._rows[endpoint] = rows
-
-    def rows(self, endpoint: str) -> int:
-        """Give the number of rows from the top of its list that a sweep of this endpoint is expected to read."""
-        return self._rows.get(endpoint, 0)
-
-
-# --- planning ------------------------------------------------------------------------------------------------------
-
-MISSES_BEFORE_SINGLE = 2
-_SOLUTIONS = 20  # ids in one batch of the Solutions API; source: service reference, "Solutions API"
+_MANY_BANDS = 16
+_VERY_MANY_BANDS = 1000
 _PAGE_SIZES = (30, 100, 250, 500)  # a small page costs the host and us less while few tasks are pending
+_MOST_PAGES = 1000  # source: service reference, "Query Task (List)"
+_REFORM_S = 10.0
+_BETTER = 1.25  # by so much must another form be better to be changed to
+_YOUNG_S = 5.0  # a task may become visible late in a list
+_YOUNG_HOLD_S = 2.0
+_FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 15.0
+_FAILS_BEFORE_HELD = 3  # in a row
+_LOOKED_THROUGH = 1000  # rows of a queue in one plan, so that a plan stays short
+_AHEAD_S = 64.0
+_SLACK_S = 2.0  # by which a host's times may differ from ours
+_PATIENCE = 0.15  # share of the time unseen after which a band is weighed anew
 
 
-def plan(watches: Iterable[Watch], reach: Reach, policy: Policy, now: float, budget: int) -> tuple[Query, ...]:
-    """Choose the fewest queries that ask about every watch, the longest unasked first.
+@attrs.define(kw_only=True, eq=False)
+class Planner:
+    """Owner of the rows of all pending tasks.
 
-    Args:
-        watches: rows that are due; not changed.
+    Attributes:
+        policy: prices, patience, sizes.
         reach: what the host has shown it can do.
-        policy: `batch_size` ids per batch query, `page_size` rows per list page.
-        now: loop time, seconds.
-        budget: most queries that may be sent now; what does not fit waits, and is older next time.
-
-    Returns:
-        Queries ordered by the longest unasked watch in each. For n tasks of one endpoint: one per list page, else
-        ceil(n / batch_size), else n.
-
-    Source: service reference, "Query Task" (batch, list, single).
-    """
-    groups: dict[tuple[str, bool], list[Watch]] = defaultdict(list)
-    for watch in sorted(watches, key=lambda watch: watch.asked_at):
-        groups[watch.endpoint, watch.external].append(watch)
-    aged: list[tuple[float, Query]] = []
-    batched: list[Watch] = []
-    listed: dict[str, list[Watch]] = defaultdict(list)
-    for (endpoint, external), group in groups.items():
-        normal = [watch for watch in group if watch.misses < MISSES_BEFORE_SINGLE]
-        form = _cheapest(endpoint, normal, reach, policy, now, external=external)
-        if form is Form.LIST:
-            listed[endpoint].extend(normal)
-        elif form is Form.BATCH:
-            batched.extend(normal)
-        singly = group if form is Form.SINGLE else [w for w in group if w.misses >= MISSES_BEFORE_SINGLE]
-        aged.extend((watch.asked_at, Single(endpoint, watch.id, watch.external)) for watch in singly)
-    for endpoint, group in listed.items():
-        oldest = min(watch.asked_at for watch in group)
-        rows = max(2 * len(group), reach.rows(endpoint))  # finished tasks stand between pending ones
-        kinds = {watch.external for watch in group}
-        page = ListPage(endpoint, 1, _page_size(rows, policy), task_ids=False in kinds, external_ids=True in kinds)
-        aged.append((oldest, page))
-    aged.extend((batch[0].asked_at, _batch_of(batch)) for batch in _batches(batched, policy.batch_size))
-    aged.sort(key=lambda entry: entry[0])
-    return tuple(query for _, query in aged[: max(0, budget)])
-
-
-def _cheapest(
-    endpoint: str, group: Sequence[Watch], reach: Reach, policy: Policy, now: float, *, external: bool
-) -> Form:
-    """Choose between the forms by the number of queries; one not tried yet is tried when it would save some."""
-    if len(group) < 2:
-        return Form.SINGLE
-    pages = math.ceil(max(reach.rows(endpoint), len(group)) / policy.page_size)
-    batches = math.ceil(len(group) / policy.batch_size)
-    costs = {Form.LIST: pages, Form.BATCH: batches}
-    # Of two that cost the same, the one that is known to work saves the attempt.
-    for form in sorted(costs, key=lambda form: (costs[form], not reach.usable(endpoint, form, now))):
-        if costs[form] >= len(group) or (external and reach.of(endpoint, form).finds_external is False):
-            continue
-        if reach.usable(endpoint, form, now) is not False:
-            return form
-    return Form.SINGLE
-
-
-def _page_size(rows: int, policy: Policy) -> int:
-    # One small page where that will hold them all; full pages otherwise, since each costs a query whatever its size.
-    return min(next((size for size in _PAGE_SIZES if size >= rows), policy.page_size), policy.page_size)
-
-
-def next_page(page: ListPage, rows: int, wanted: int) -> ListPage | None:
-    """Choose whether a list is read on.
-
-    Args:
-        page: the page just read.
-        rows: how many rows it held.
-        wanted: how many watches of this endpoint are still unseen.
-
-    Returns:
-        The next page, or None: all were seen, the list ended, or single queries are cheaper than searching on.
-        Pages are never made larger on the way: that would shift their borders.
-    """
-    if wanted == 0 or rows < page.size or (page.index >= 2 and wanted <= 1):
-        return None
-    most = 2 + math.ceil(2 * wanted / page.size) + page.index // 2
-    return attrs.evolve(page, index=page.index + 1) if page.index < min(most, 1000) else None
-
-
-def _batches(watches: Sequence[Watch], size: int) -> Iterable[Sequence[Watch]]:
-    groups: dict[tuple[bool, bool], list[Watch]] = defaultdict(list)
-    for watch in watches:
-        groups[watch.external, _is_solution(watch.endpoint)].append(watch)
-    for (_, solution), group in groups.items():
-        # Across endpoints, so that the first batch holds the longest unasked.
-        group.sort(key=lambda watch: watch.asked_at)
-        most = min(size, _SOLUTIONS) if solution else size
-        for start in range(0, len(group), most):
-            yield group[start : start + most]
-
-
-def _is_solution(endpoint: str) -> bool:
-    """Tell whether a task is asked about at the Solutions API's own place."""
-    return endpoint.startswith("solutions/")
-
-
-def _batch_of(watches: Sequence[Watch]) -> Batch:
-    return Batch(
-        tuple(dict.fromkeys(watch.id for watch in watches)),
-        frozenset(watch.endpoint for watch in watches),
-        watches[0].external,
-    )
-
-
-# --- when ----------------------------------------------------------------------------------------------------------
-
-_FIRST_SWEEP_S = 1.0
-_EXPLORING_SWEEPS = 3
-# A query is worth so many seconds of waiting. Chosen by simulation of 1,000 tasks made at once, with the service's
-# durations: about 0.18 queries a task, 5 s of lag in the mean, 19 s for the slowest hundredth.
-_PRICE_S = 32.0
-_FEW = 10
-_LONG_RUNNING_S = 300.0
-_PATIENCE = 0.05  # share of their age for which tasks that have run long are left alone
-_HALF_LIFE_S = 60.0
-_PRIOR_S = 20.0
-
-
-@attrs.define
-class Endings:
-    """How many tasks end per second, as seen lately: counted, and forgotten with a half-life of a minute."""
-
-    _count: float = 0.0
-    _span_s: float = 0.0
-    _at: float | None = None
-
-    def note(self, ended: int, now: float) -> None:
-        """Count tasks that were seen to end."""
-        # A loop's time does not begin at 0: the first note begins the span, and does not end a long one.
-        passed_s = 0.0 if self._at is None else max(0.0, now - self._at)
-        kept = 0.5 ** (passed_s / _HALF_LIFE_S)
-        self._count = self._count * kept + ended
-        self._span_s = self._span_s * kept + passed_s
-        self._at = now
-
-    def per_s(self) -> float:
-        """Give the rate; never quite zero, since something may always end."""
-        return (self._count + 1) / (self._span_s + _PRIOR_S)
-
-
-@attrs.frozen(kw_only=True)
-class Load:
-    """What the time of the next sweep depends on.
-
-    Attributes:
-        sweeps: how many there were since something became pending after nothing was.
-        pending: tasks being followed.
-        queries: queries that the last sweep over all of them took.
-        youngest_s: age of the task accepted last, seconds.
-        endings_per_s: how many tasks end per second, lately.
+        rng: source of the jitter.
+        hazards: what is known of how long tasks take.
+        prices: what asking is worth at this moment.
+        rows: task id → row.
+        lanes: endpoint → its list.
     """
 
-    sweeps: int
-    pending: int
-    queries: int
-    youngest_s: float
-    endings_per_s: float
+    policy: Policy
+    reach: Reach
+    rng: random.Random
+    hazards: Hazards = attrs.field(factory=Hazards)
+    prices: Prices = attrs.field(init=False)
+    rows: dict[str, Watch] = attrs.field(factory=dict, repr=False)
+    lanes: dict[str, Lane] = attrs.field(factory=dict, repr=False)
+    _singles: Queue = attrs.field(init=False, repr=False)
+    _batches: Queue = attrs.field(init=False, repr=False)
+    _solutions: Queue = attrs.field(init=False, repr=False)
+    _planned_at: float | None = None
 
+    def __attrs_post_init__(self) -> None:
+        self._singles = Queue(1)
+        self._batches = Queue(int(self.policy.batch_size))
+        self._solutions = Queue(min(int(self.policy.batch_size), SOLUTIONS_IDS))
+        self.prices = Prices(self.policy, self.rng)
 
-def next_sweep_s(load: Load, policy: Policy, rng: random.Random) -> float:
-    """Give the seconds until the next sweep.
+    def __repr__(self) -> str:
+        bands = sum(len(lane.bands) for lane in self.lanes.values())
+        return f"<Planner [{len(self.rows)} rows, {bands} bands | price x{self.prices.dearer:.2g}]>"
 
-    The first ones come after 1, 2, 4 seconds, so that quick refusals and short clips are seen at once; a few tasks are
-    asked about every `sweep_s`. With many, the interval is the one at which the waiting that a sweep ends is worth its
-    queries (the square-root rule of inspection theory), at most `late_s`; tasks that have run long are asked about
-    more seldom, at least every `ceiling_s`. The sweep is jittered, never the task.
-    """
-    if load.sweeps < _EXPLORING_SWEEPS:
-        usual = min(policy.sweep_s, _FIRST_SWEEP_S * 2.0**load.sweeps)
-    elif load.pending <= _FEW and load.youngest_s < _LONG_RUNNING_S:
-        usual = policy.sweep_s
-    else:
-        longest = min(max(policy.late_s, _PATIENCE * load.youngest_s), max(policy.late_s, policy.ceiling_s))
-        worth = math.sqrt(2 * _PRICE_S * max(1, load.queries) / load.endings_per_s)
-        usual = max(policy.sweep_s, min(worth, longest))
-    return usual * rng.uniform(1 - policy.jitter, 1 + policy.jitter)
+    # --- rows that come and go -------------------------------------------------------------------------------------
 
+    def add(self, watch: Watch, kind: str, now: float, *, age_s: float = 0.0) -> float:
+        """Follow a task from now on; give the loop time by which a plan should be made.
 
-@attrs.define
-class Pace:
-    """How many queries may be sent: a token bucket whose rate is learned.
+        Args:
+            watch: its row.
+            kind: name of its class.
+            now: loop time, seconds.
+            age_s: how long ago it was made, seconds.
+        """
+        lane = self._lane(watch.endpoint)
+        watch.hazard = self.hazards.of(kind)
+        watch.born_at = watch.seen_at = now - age_s
+        watch.order = lane.made
+        lane.made += 1
+        lane.members += 1
+        self.rows[watch.id] = watch
+        if lane.is_listed and watch.misses < MISSES_BEFORE_SINGLE:
+            lane.enlist(watch)
+        else:
+            self._enqueue(watch, now)
+        return now + min(FIRST_LOOK_S, self.policy.sweep_s)
 
-    Attributes:
-        rate: queries per second; starts at 10, grows by a tenth a second while more is wanted and nobody complains,
-            halves on a complaint.
-        most: upper bound of the rate: the user's, or 100.
-        burst: tokens kept while nothing is asked, so that a sweep need not be spread.
-        left: tokens left; below zero when pages were read on.
-    """
+    def remove(self, watch: Watch, now: float, duration_s: float | None = None, *, ended: bool) -> None:
+        """Follow a task no longer.
 
-    rate: float = 10.0
-    most: float = 100.0
-    burst: float = 20.0
-    left: float = 20.0
-    _at: float = 0.0
-    _grown_at: float = 0.0
+        Args:
+            watch: its row.
+            now: loop time, seconds.
+            duration_s: how long the task took, as the host says.
+            ended: whether it was seen to end.
+        """
+        if self.rows.get(watch.id) is not watch or watch.hazard is None:
+            return
+        form = self._form_of(watch)
+        seen_s = (watch.band.seen_at if watch.band is not None else watch.seen_at) - watch.born_at
+        del self.rows[watch.id]
+        lane = self.lanes[watch.endpoint]
+        lane.members -= 1
+        if watch.band is not None:
+            lane.delist(watch)
+        elif watch.due_at < math.inf:
+            watch.due_at = math.inf  # what it leaves in its queue counts no more
+        if ended:
+            self._learn(watch.hazard, form, seen_s, now - watch.born_at, duration_s)
 
-    def tokens(self, now: float) -> int:
-        """Give the number of queries that may be sent now."""
-        self.left = min(max(self.burst, self.rate), self.left + max(0.0, now - self._at) * self.rate)
-        self._at = max(self._at, now)
-        return max(0, int(self.left))
+    def _learn(self, hazard: Hazard, form: Form, seen_s: float, age_s: float, duration_s: float | None) -> None:
+        told = duration_s is not None and seen_s - _SLACK_S <= duration_s <= age_s + _SLACK_S
+        took_s = min(max(duration_s, seen_s), age_s) if told and duration_s is not None else (seen_s + age_s) / 2
+        hazard.ended(seen_s, took_s)
+        if len(self.rows) >= FEW:
+            self.prices.steer(form, age_s - seen_s, age_s - took_s if told else None)
 
-    def spend(self, queries: int) -> None:
-        """Take tokens for queries that were sent; pages read on may overdraw a little."""
-        self.left -= queries
+    def _lane(self, endpoint: str) -> Lane:
+        lane = self.lanes.get(endpoint)
+        if lane is None:
+            lane = self.lanes[endpoint] = Lane(endpoint)
+            lane.is_listed = self.reach.usable(endpoint, Form.LIST, 0.0) is not False
+        return lane
 
-    def wanted_more(self, now: float) -> None:
-        """Note that a sweep did not get all the queries it wanted."""
-        if now - self._grown_at >= 1.0:
-            self.rate, self._grown_at = min(self.most, self.rate * 1.1), now
+    def _form_of(self, watch: Watch) -> Form:
+        if watch.band is not None:
+            return Form.LIST
+        return Form.SINGLE if self._queue_of(watch) is self._singles else Form.BATCH
 
-    def complaint(self) -> None:
-        """Note that the host asked for less."""
-        self.rate = max(min(0.5, self.most), self.rate / 2)
+    def _queue_of(self, watch: Watch) -> Queue:
+        if watch.misses >= MISSES_BEFORE_SINGLE or not self._can_batch(watch.endpoint):
+            return self._singles
+        return self._solutions if is_solution(watch.endpoint) else self._batches
 
-    def wait_s(self) -> float:
-        """Give the seconds until the next token."""
-        return max(0.0, (1 - self.left) / self.rate)
+    def _can_batch(self, endpoint: str) -> bool:
+        return (
+            self.policy.batch_size > 1 and self.reach.usable(endpoint, Form.BATCH, self._planned_at or 0.0) is not False
+        )
 
+    # --- what asking is worth --------------------------------------------------------------------------------------
 
-def pace_for(policy: Policy) -> Pace:
-    """Make the pace that a policy asks for."""
-    if policy.queries_per_s is None:
-        return Pace()
-    rate = policy.queries_per_s
-    return Pace(rate=min(10.0, rate), most=rate, burst=max(1.0, min(20.0, rate)), left=max(1.0, min(20.0, rate)))
+    def _terms(self, form: Form) -> Terms:
+        return self.prices.terms(form, len(self.rows))
+
+    def _worth_of_row(self, watch: Watch, terms: Terms, now: float) -> float:
+        assert watch.hazard is not None
+        seen_s, age_s = watch.seen_at - watch.born_at, now - watch.born_at
+        unseen_s = age_s - seen_s
+        ended, waiting_s = watch.hazard.hidden(seen_s, age_s)
+        return terms.worth(ended, waiting_s, unseen_s) + terms.exploring(watch.hazard, seen_s, age_s)
+
+    def _worth_of_band(self, band: Band, terms: Terms, now: float) -> float:
+        unseen_s = now - band.seen_at
+        if unseen_s < terms.least_s:
+            return 0.0
+        if now < band.weigh_at:
+            return band.worth
+        ended, waiting_s = band.hidden(now)
+        value = terms.worth(ended, waiting_s, unseen_s)
+        for hazard in band.kinds:
+            if not hazard.is_known:
+                value += terms.exploring(hazard, band.seen_at - band.born_at, now - band.born_at)
+        return value
+
+    def _weigh(self, bands: Iterable[Band], terms: Terms, now: float) -> None:
+        """Weigh many bands, each only when its worth can have changed by a part: weighing is what a plan costs."""
+        for band in bands:
+            if now >= band.weigh_at:
+                band.worth = self._worth_of_band(band, terms, now)
+                unseen_s = now - band.seen_at
+                rest_s = terms.late_s - unseen_s
+                band.weigh_at = now + (_PATIENCE * unseen_s if rest_s <= 0 else min(_PATIENCE * unseen_s, rest_s))
+
+    def _enqueue(self, watch: Watch, now: float) -> None:
+        """Put a row into its queue, at the first moment at which asking about it is worth its share of a query."""
+        queue = self._queue_of(watch)
+        form = Form.SINGLE if queue is self._singles else Form.BATCH
+        terms = self._terms(form)
+        share = 1.0 / max(1, min(queue.size, len(self.rows)))
+        low = max(watch.seen_at + terms.least_s, now)
+        high = max(watch.seen_at + terms.ceiling_s, low)
+        if self._worth_of_row(watch, terms, low) >= share:
+            queue.put(watch, low)
+            return
+        while high - low > 0.05:
+            middle = (low + high) / 2
+            if self._worth_of_row(watch, terms, middle) >= share:
+                high = middle
+            else:
+                low = middle
+        queue.put(watch, high)
+
+    # --- plans -----------------------------------------------------------------------------------------------------
+
+    def plan(self, now: float, budget: int) -> tuple[list[Ask], bool]:
+        """Choose the queries that are worth their price now, the dearest first.
+
+        Args:
+            now: loop time, seconds.
+            budget: most queries that may be sent now.
+
+        Returns:
+            The queries, and whether more would have been worth it. Each one's rows must be given back by `close`.
+        """
+        passed_s = now - self._planned_at if self._planned_at is not None else 0.0
+        self._planned_at = now
+        self.hazards.refresh()
+        self._form_lanes(now)
+        asks = [ask for lane in self.lanes.values() if now >= lane.held_until for ask in self._pages(lane, now)]
+        for queue in (self._singles, self._batches, self._solutions):
+            asks += self._named(queue, now, budget)
+        asks.sort(key=lambda ask: -ask.worth)
+        budget = max(0, budget)
+        for ask in asks[budget:]:
+            self.close(ask, now)
+        self.prices.feel(passed_s, scarce=len(asks) > budget)
+        if asks:
+            self.prices.draw()
+        return asks[:budget], len(asks) > budget
+
+    def _pages(self, lane: Lane, now: float) -> Iterator[Ask]:
+        """Give the pages of a list that are worth their price."""
+        terms = self._terms(Form.LIST)
+        if not lane.listed:
+            return
+        if len(lane.bands) > _MANY_BANDS:
+            self._weigh(lane.bands, terms, now)
+        size, cells = self._cells(lane, terms, now)
+        for number, (worth, bands) in cells.items():
+            if worth >= 1.0:
+                yield self._page(lane, number, size, worth, bands)
+
+    def _cells(self, lane: Lane, terms: Terms, now: float) -> tuple[int, dict[int, tuple[float, list[Band]]]]:
+        """Sum up what asking is worth by page: (rows of a page, page → worth and bands)."""
+        most = int(self.policy.page_size)
+        places = lane.places(now)
+        depth = max((place + doubt for place, doubt, _ in places), default=0.0) + 2
+        size = min(next((size for size in _PAGE_SIZES if size >= depth), most), most)
+        cells: dict[int, tuple[float, list[Band]]] = {}
+        for place, doubt, band in places:
+            number = int(place // size)
+            worth = self._worth_of_band(band, terms, now)
+            if (place - doubt < number * size and number) or place + doubt >= (number + 1) * size:
+                worth *= 0.6  # near a border: perhaps on the next page
+            cell = cells.get(number)
+            if cell is None:
+                cells[number] = (worth, [band])
+            else:
+                cell[1].append(band)
+                cells[number] = (cell[0] + worth, cell[1])
+        return size, cells
+
+    def _page(self, lane: Lane, number: int, size: int, worth: float, bands: list[Band]) -> Ask:
+        if sum(len(band.rows) for band in bands) == 1:
+            (watch,) = (watch for band in bands for watch in band.rows.values())
+            return Ask(Single(lane.endpoint, watch.id), worth, [watch])
+        if number >= _MOST_PAGES:
+            watch = next(iter(bands[0].rows.values()))
+            return Ask(Single(lane.endpoint, watch.id), worth, [watch])
+        return Ask(ListPage(lane.endpoint, number + 1, size), worth, [], bands)
+
+    def _named(self, queue: Queue, now: float, budget: int) -> Iterator[Ask]:
+        """Give the queries by id that are worth their price."""
+        form = Form.SINGLE if queue is self._singles else Form.BATCH
+        terms = self._terms(form)
+        due: list[tuple[float, Watch]] = []
+        most = 2 * max(1, budget) * queue.size
+        for _ in range(most + _LOOKED_THROUGH):
+            first = queue.first()
+            if len(due) >= most or first is None or first.due_at > now:
+                break
+            watch = queue.pop()
+            held_until = self.lanes[watch.endpoint].held_until
+            if self._queue_of(watch) is not queue:
+                self._enqueue(watch, now)
+            elif held_until > now:
+                queue.put(watch, held_until)
+            else:
+                due.append((self._worth_of_row(watch, terms, now), watch))
+        due.sort(key=lambda entry: -entry[0])
+        for start in range(0, len(due), queue.size):
+            chunk = due[start : start + queue.size]
+            worth = sum(value for value, _ in chunk)
+            watches = [watch for _, watch in chunk]
+            if worth < 1.0:
+                for watch in watches:
+                    self._wait_on(queue, watch, now)
+                continue
+            while len(watches) < queue.size and queue.first() is not None:  # the others ride along for nothing
+                watches.append(queue.pop())
+            yield Ask(query_of(watches), worth, watches)
+
+    def _wait_on(self, queue: Queue, watch: Watch, now: float) -> None:
+        if queue.size > 1:
+            queue.put(watch, now + TICK_S)
+            return
+        self._enqueue(watch, now)
+        if watch.due_at <= now:
+            queue.put(watch, now + TICK_S)
+
+    # --- answers ---------------------------------------------------------------------------------------------------
+
+    def seen(self, watch: Watch, now: float) -> None:
+        """Note that a task is alive."""
+        if self.rows.get(watch.id) is not watch or watch.hazard is None:
+            return
+        if watch.band is not None:
+            if len(watch.band.rows) == 1:
+                watch.band.alive(now)
+            return
+        watch.hazard.alive(watch.seen_at - watch.born_at, now - watch.born_at)
+        watch.hazard.explored_s = max(watch.hazard.explored_s, now - watch.born_at)
+        watch.seen_at = now
+
+    def page_seen(self, ask: Ask, found: Sequence[tuple[int, Watch]], now: float) -> list[Watch]:
+        """Take an answered page.
+
+        Args:
+            ask: the page.
+            found: index on the page and row of every task of ours on it, also of those that have ended.
+            now: loop time, seconds.
+
+        Returns:
+            Rows that should have been on it, and were not.
+        """
+        page = ask.query
+        assert isinstance(page, ListPage)
+        lane = self.lanes[page.endpoint]
+        low = (page.index - 1) * page.size
+        touched = {watch.band for _, watch in found}
+        lane.shown([(low + index, watch) for index, watch in found] if low else found, now)
+        # A band of which all was found has been seen now; of a divided one this is what was not found.
+        missing = [watch for band in ask.bands if band.seen_at != now for watch in band.rows.values()]
+        absent: list[Watch] = []
+        moved: set[int] = set()
+        for watch in missing:
+            band = watch.band
+            # The rest of a divided band stands beyond a border; one of which nothing was found was not where expected.
+            inside = band is not None and low <= lane.place(band, watch.order, now) < low + page.size
+            if band is None or (band in touched and not inside):
+                continue
+            if now - watch.born_at < _YOUNG_S:
+                lane.held_until = max(lane.held_until, now + _YOUNG_HOLD_S)
+                continue
+            absent.append(watch)
+            if id(band) not in moved:
+                moved.add(id(band))
+                lane.missed(band, low, low + page.size, now)
+        return absent
+
+    def forgive(self, watch: Watch) -> None:
+        """Note that a list shows a task again that was asked about singly."""
+        watch.misses = 0
+        lane = self.lanes[watch.endpoint]
+        if lane.is_listed and watch.band is None and self.rows.get(watch.id) is watch:
+            watch.due_at = math.inf
+            lane.enlist(watch)
+
+    def absent(self, watch: Watch, now: float) -> None:
+        """Note that an answer about a task by name did not show it: it is asked about again after a while."""
+        if self.rows.get(watch.id) is watch:
+            if watch.band is not None:
+                self.lanes[watch.endpoint].delist(watch)
+            self._queue_of(watch).put(watch, now + self.policy.sweep_s)
+
+    def demote(self, watch: Watch, now: float) -> None:
+        """Ask about a task singly from now on, if it was missed too often."""
+        if watch.misses >= MISSES_BEFORE_SINGLE and watch.band is not None and self.rows.get(watch.id) is watch:
+            self.lanes[watch.endpoint].delist(watch)
+            self._enqueue(watch, now)
+
+    def answered(self, ask: Ask) -> None:
+        """Note that a query was answered."""
+        for endpoint in endpoints_of(ask.query):
+            if (lane := self.lanes.get(endpoint)) is not None:
+                lane.fails, lane.held_s = 0, 0.0
+
+    def failed(self, ask: Ask, now: float) -> None:
+        """Note that a query was of no use: its rows are left alone for a while, longer each time.
+
+        So are all of an endpoint that keeps failing, because otherwise what it owes would always come first.
+        """
+        held_s = _FIRST_HOLD_S
+        for endpoint in endpoints_of(ask.query):
+            if (lane := self.lanes.get(endpoint)) is not None:
+                lane.fails += 1
+                held_s = lane.held_s = min(max(_FIRST_HOLD_S, 2 * lane.held_s), _LONGEST_HOLD_S)
+                if ask.bands or lane.fails >= _FAILS_BEFORE_HELD:
+                    lane.held_until = now + held_s
+        for watch in ask.watches:
+            if watch.band is None and self.rows.get(watch.id) is watch:
+                self._queue_of(watch).put(watch, now + held_s)
+            elif watch.band is not None:
+                self.lanes[watch.endpoint].held_until = now + held_s
+
+    def close(self, ask: Ask, now: float) -> None:
+        """Give back the rows of a query, whatever became of it."""
+        for watch in ask.watches:
+            if watch.band is None and watch.due_at == math.inf and self.rows.get(watch.id) is watch:
+                self._enqueue(watch, now)
+
+    # --- forms -----------------------------------------------------------------------------------------------------
+
+    def _form_lanes(self, now: float) -> None:
+        """Choose for each endpoint whether its tasks are asked about by pages or by name: what answers more."""
+        batchable = sum(lane.members for name, lane in self.lanes.items() if self._can_batch(name))
+        for lane in self.lanes.values():
+            usable = self.reach.usable(lane.endpoint, Form.LIST, now)
+            stays = lane.is_listed if usable is not False else not lane.is_listed
+            if stays and now - lane.formed_at < _REFORM_S:
+                continue
+            lane.formed_at = now
+            wants = usable is not False and (not lane.members or self._prefers_list(lane, batchable, now))
+            if wants != lane.is_listed:
+                self._reform(lane, now, listed=wants)
+
+    def _prefers_list(self, lane: Lane, batchable: int, now: float) -> bool:
+        if not self._can_batch(lane.endpoint):
+            return True
+        if lane.listed:
+            lane.pages = max(1.0, math.ceil(lane.depth(now) / self.policy.page_size))
+        by_page = lane.members / lane.pages
+        size = self._solutions.size if is_solution(lane.endpoint) else self._batches.size
+        by_batch = min(batchable, size)
+        untried = self.reach.usable(lane.endpoint, Form.LIST, now) is None
+        if untried and self.reach.usable(lane.endpoint, Form.BATCH, now) is True:
+            return by_page > by_batch  # of two that answer the same, the one known to work saves the attempt
+        return by_page * (_BETTER if lane.is_listed else 1 / _BETTER) >= by_batch
+
+    def _reform(self, lane: Lane, now: float, *, listed: bool) -> None:
+        lane.is_listed = listed
+        if listed:
+            moving = [
+                watch
+                for watch in self.rows.values()
+                if watch.endpoint == lane.endpoint and watch.band is None and watch.misses < MISSES_BEFORE_SINGLE
+            ]
+            for watch in sorted(moving, key=lambda watch: watch.order):
+                watch.due_at = math.inf
+                lane.enlist(watch)
+            return
+        for watch in list(lane.rows()):
+            lane.delist(watch)
+            self._enqueue(watch, now)
+
+    # --- when ------------------------------------------------------------------------------------------------------
+
+    def next_moment(self, now: float) -> float:
+        """Give the loop time at which the next query will be worth its price, if nothing happens until then."""
+        moments = [
+            first.due_at for queue in (self._singles, self._batches, self._solutions) if (first := queue.first())
+        ]
+        bands = sum(len(lane.bands) for lane in self.lanes.values() if lane.listed)
+        if bands > _MANY_BANDS:
+            tick_s = TICK_S if bands <= _VERY_MANY_BANDS else 2 * TICK_S
+            moments.append(now + tick_s * self.prices.early)
+        elif bands:
+            moments.append(self._next_page_at(now))
+        return min(moments, default=now + _AHEAD_S)
+
+    def _next_page_at(self, now: float) -> float:
+        terms = self._terms(Form.LIST)
+        lanes = [lane for lane in self.lanes.values() if lane.listed]
+
+        def is_worth(moment: float) -> bool:
+            return any(
+                worth >= 1.0
+                for lane in lanes
+                if moment >= lane.held_until
+                for worth, _ in self._cells(lane, terms, moment)[1].values()
+            )
+
+        if is_worth(now):
+            return now
+        low, step_s = 0.0, 0.25
+        while step_s < _AHEAD_S and not is_worth(now + step_s):
+            low, step_s = step_s, step_s * 2
+        high = step_s
+        while high - low > 0.1:
+            middle = (low + high) / 2
+            if is_worth(now + middle):
+                high = middle
+            else:
+                low = middle
+        return now + high

@@ -89,7 +89,7 @@ async def test_f21_a_key_that_is_lost_in_the_middle_fails_nobody(code: int) -> N
         await asyncio.sleep(900)
         assert not any(job.done() for job in (running, *jobs))
         assert kling.stats.paused is not None
-        assert len([request for request in emulator.requests if request.at > EPOCH + 200]) < 60
+        assert len([request for request in emulator.requests if request.at > EPOCH + 200]) < 100, "a question or two in half a minute"
         emulator.faults.clear()
         before = asyncio.get_running_loop().time()
         kling.renew_credentials(api_key=old)

@@ -68,7 +68,14 @@ ALLOWED: dict[str, str] = {
     "auth": "errors",
     # deciders
     "lifecycle": "errors models",
-    "sweep": "models",
+    "reach": "",
+    "hazards": "",
+    "pace": "models",
+    "terms": "hazards models reach",
+    "bands": "hazards",
+    "lookups": "bands models reach",
+    "queues": "bands reach",
+    "sweep": "bands hazards lookups models pace queues reach terms",
     "slots": "",
     "deadlines": "",
     # movers
@@ -123,8 +130,8 @@ CLI_ALLOWED = {
 
 # These decide and translate: the same arguments give the same answer. `now` and `rng` are arguments.
 PURE = (
-    *("errors", "models", "dialects", "prices", "wire", "calls", "auth", "lifecycle", "sweep", "slots", "deadlines"),
-    "webhook",
+    *("errors", "models", "dialects", "prices", "wire", "calls", "auth", "lifecycle", "slots", "deadlines", "webhook"),
+    *("reach", "hazards", "pace", "terms", "bands", "lookups", "queues", "sweep"),
     *(name for name in ALLOWED if name.partition(".")[0] == "endpoints"),
 )
 IMPURE_LIBRARIES = frozenset({"aiohttp", "asyncio", "secrets", "socket", "threading", "time", "uuid"})

@@ -1,9 +1,9 @@
-"""sweep.py: whom to ask about, in how few queries, and when next: tables and properties."""
+"""sweep.py: the planner asks the dearest query first, in the form that answers most, and nothing ever starves."""
 
 import math
 import random
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -12,620 +12,483 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_async import Policy
-from kling_async.sweep import (
-    Ability,
-    Batch,
-    Endings,
-    Form,
-    ListPage,
-    Load,
-    Pace,
-    Query,
-    Reach,
-    Single,
-    Watch,
-    next_page,
-    next_sweep_s,
-    pace_for,
-    plan,
-)
+from kling_async.bands import Lane, Watch
+from kling_async.hazards import Hazard
+from kling_async.pace import Pace, pace_for
+from kling_async.queues import Ask
+from kling_async.reach import Batch, Form, ListPage, Query, Reach, Single
+from kling_async.sweep import Planner
 
-DAY_S = 86_400.0
-USUAL = Policy()
 T2V, I2V = "text2video", "image2video"
 
 
-def watches(
-    count: int, endpoint: str = T2V, *, external: bool = False, at: float = 0.0, misses: int = 0
-) -> list[Watch]:
-    kind = "x" if external else "t"
-    return [Watch(endpoint, f"{endpoint}-{kind}{index}", external, at + index, misses) for index in range(count)]
+@attrs.define(eq=False)
+class Service:
+    """A host in virtual time, and the planner that follows its tasks.
+
+    Attributes:
+        ends: task id → when it ends.
+        lists: endpoint → ids from the oldest to the newest, None for other users'.
+        hides: ids that no list shows.
+        lag_s: seconds until a list shows a task.
+    """
+
+    planner: Planner
+    now: float = 1000.0
+    ends: dict[str, float] = attrs.field(factory=dict)
+    made: dict[str, float] = attrs.field(factory=dict)
+    lists: dict[str, list[str | None]] = attrs.field(factory=dict)
+    hides: set[str] = attrs.field(factory=set)
+    lag_s: float = 0.0
+    asked: list[tuple[float, Query]] = attrs.field(factory=list)
+    seen: dict[str, list[float]] = attrs.field(factory=dict)
+    lags: list[float] = attrs.field(factory=list)
+    works: Callable[[Query], bool] = attrs.field(default=lambda _query: True)
+    moment: float = math.inf
+    pace: Pace = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.pace = pace_for(self.planner.policy)
+        self.pace.tokens(self.now)
+
+    def make(self, lasts_s: float = math.inf, endpoint: str = T2V, kind: str = "kind", count: int = 1) -> list[str]:
+        """Make tasks now."""
+        ids = []
+        for _ in range(count):
+            id_ = f"{endpoint}-{len(self.ends)}"
+            self.ends[id_], self.made[id_] = self.now + lasts_s, self.now
+            self.seen[id_] = [self.now]
+            self.lists.setdefault(endpoint, []).append(id_)
+            watch = Watch(endpoint, id_, external=False, asked_at=self.now)
+            self.moment = min(self.moment, self.planner.add(watch, kind, self.now))
+            ids.append(id_)
+        return ids
+
+    def run(self, seconds: float) -> None:
+        """Let time pass, and the planner ask."""
+        pace = self.pace
+        until = self.now + seconds
+        while self.planner.rows and self.moment <= until:
+            self.now = max(self.moment, self.now)
+            asks, short = self.planner.plan(self.now, pace.tokens(self.now))
+            for ask in asks:
+                pace.spend(1)
+                self.asked.append((self.now, ask.query))
+                self.answer(ask)
+            self.moment = max(self.planner.next_moment(self.now), self.now + 0.05)
+            if short:
+                pace.wanted_more(self.now)
+                self.moment = self.now + max(pace.wait_s(), 0.25)
+        self.now = until
+
+    def answer(self, ask: Ask) -> None:
+        planner, now = self.planner, self.now
+        if not self.works(ask.query):
+            planner.failed(ask, now)
+            planner.close(ask, now)
+            return
+        planner.answered(ask)
+        if isinstance(ask.query, ListPage):
+            shown = [
+                id_
+                for id_ in self.lists.get(ask.query.endpoint, [])
+                if id_ is None or (id_ not in self.hides and now - self.made[id_] >= self.lag_s)
+            ][::-1]
+            first = (ask.query.index - 1) * ask.query.size
+            page = shown[first : first + ask.query.size]
+            found = [(index, planner.rows[id_]) for index, id_ in enumerate(page) if id_ in planner.rows]
+        else:
+            found = list(enumerate(ask.watches))
+        for _, watch in found:
+            self.seen[watch.id].append(now)
+            if self.ends[watch.id] <= now:
+                self.lags.append(now - self.ends[watch.id])
+                planner.remove(watch, now, self.ends[watch.id] - self.made[watch.id], ended=True)
+            elif not isinstance(ask.query, ListPage):
+                planner.seen(watch, now)
+        if isinstance(ask.query, ListPage):
+            for watch in planner.page_seen(ask, found, now):
+                watch.misses += 1
+                planner.demote(watch, now)
+            for _, watch in found:
+                if watch.misses:
+                    planner.forgive(watch)
+        planner.close(ask, now)
+
+    def forms(self) -> set[type[Any]]:
+        return {type(query) for _, query in self.asked}
 
 
-def reach_of(**works: bool | None) -> Reach:
-    """A host of which is known what is given, on every endpoint."""
+def service(*, lists: bool | None = True, batch: bool | None = False, seed: int = 1, **policy: Any) -> Service:
     reach = Reach()
     for endpoint in (T2V, I2V):
-        for name, able in works.items():
-            reach.of(endpoint, Form(name)).works = able
-    return reach
+        reach.of(endpoint, Form.LIST).works = lists
+        reach.of(endpoint, Form.BATCH).works = batch
+        reach.of(endpoint, Form.BATCH).since = math.inf if batch is False else 0.0
+    return Service(Planner(policy=Policy(**policy), reach=reach, rng=random.Random(seed)))
 
 
-def planned(rows: Iterable[Watch], reach: Reach, *, policy: Policy = USUAL, budget: int = 10_000) -> tuple[Query, ...]:
-    return plan(rows, reach, policy, 0.0, budget)
+# --- one clip, and few ---------------------------------------------------------------------------------------------
 
 
-LISTS = {"list": True, "batch": False}
-BATCHES = {"list": False, "batch": True}
-SINGLES = {"list": False, "batch": False}
+def test_a_lone_clip_is_looked_at_at_once_and_then_as_often_as_a_loop_would() -> None:
+    host = service()
+    host.make()
+    host.run(600)
+    assert host.forms() == {Single}
+    ages = [moment - 1000 for moment, _ in host.asked]
+    assert ages[:4] == pytest.approx([1, 2, 4, 8], abs=0.2)
+    assert max(after - before for before, after in pairwise(ages[4:])) <= 5.2
+    assert len(ages) <= 600 / 5 * 1.15
 
 
-@pytest.mark.parametrize(
-    ("count", "works", "queries"),
-    [
-        (0, LISTS, 0),
-        (1, LISTS, 1),
-        (2, LISTS, 1),
-        (500, LISTS, 1),
-        (20, BATCHES, 1),
-        (21, BATCHES, 2),
-        (1000, BATCHES, 50),
-        (7, SINGLES, 7),
-        (1000, {"list": True, "batch": True}, 1),
-    ],
-)
-def test_the_number_of_queries_is_the_least_the_forms_allow(count: int, works: dict[str, bool], queries: int) -> None:
-    assert len(planned(watches(count), reach_of(**works))) == queries
+@pytest.mark.parametrize("pending", [1, 2, 3])
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_script_with_few_clips_is_no_worse_off_than_with_a_loop(pending: int, lists: bool) -> None:
+    """Lag and queries of a 5 s loop per task, followed on the same durations."""
+    host, rng = service(lists=lists), random.Random(pending)
+    durations = []
+    for _ in range(120 // pending):
+        for _ in range(pending):
+            durations.append(rng.lognormvariate(math.log(120), 0.35))
+            host.make(durations[-1])
+            host.run(rng.uniform(0, 3))
+        while host.planner.rows:
+            host.run(5)
+    queries = sum(math.ceil(duration / 5) for duration in durations)
+    lag_s = sum(math.ceil(duration / 5) * 5 - duration for duration in durations) / len(durations)
+    assert len(host.asked) <= queries
+    assert sum(host.lags) / len(host.lags) <= lag_s * 1.05
+    assert sorted(host.lags)[int(0.99 * len(host.lags))] <= 5.3
 
 
-def test_one_page_of_a_list_is_planned_and_read_on_from_there() -> None:
-    (page,) = planned(watches(1000), reach_of(**LISTS))
-    assert page == ListPage(T2V, 1, 500)
+# --- lists ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("count", "size"), [(2, 30), (15, 30), (16, 100), (50, 100), (51, 250), (125, 250), (126, 500), (600, 500)]
-)
-def test_a_page_is_as_small_as_what_is_wanted_allows(count: int, size: int) -> None:
-    assert planned(watches(count), reach_of(**LISTS)) == (ListPage(T2V, 1, size),)
-    small = planned(watches(count), reach_of(**LISTS), policy=Policy(page_size=40))
-    assert small == (ListPage(T2V, 1, min(size, 40)),)
-
-
-def test_a_batch_holds_ids_of_any_endpoint_and_of_one_kind() -> None:
-    rows = [*watches(2, T2V), *watches(2, I2V), *watches(2, T2V, external=True)]
-    queries = planned(rows, reach_of(**BATCHES))
-    assert queries == (
-        Batch((f"{T2V}-t0", f"{I2V}-t0", f"{T2V}-t1", f"{I2V}-t1"), frozenset({T2V, I2V})),
-        Batch((f"{T2V}-x0", f"{T2V}-x1"), frozenset({T2V}), external=True),
-    )
-
-
-def test_the_same_id_stands_in_a_batch_once() -> None:
-    """Section 20, case 14: duplicates in the id list."""
-    rows = [Watch(T2V, "a", external=False, asked_at=0), Watch(T2V, "a", external=False, asked_at=1)]
-    assert planned(rows, reach_of(**BATCHES)) == (Batch(("a",), frozenset({T2V})),)
-
-
-def test_a_form_nobody_has_tried_is_tried_when_it_saves_something() -> None:
-    assert planned(watches(2), Reach()) == (ListPage(T2V, 1, 30),)
-    assert planned(watches(1), Reach()) == (Single(T2V, f"{T2V}-t0"),)
-    assert isinstance(planned(watches(3), reach_of(list=False))[0], Batch)
-    tiny = Policy(batch_size=1, page_size=1)
-    assert all(isinstance(query, Single) for query in planned(watches(3), Reach(), policy=tiny))
-
-
-def test_a_form_nobody_has_tried_is_not_tried_where_a_known_one_is_as_cheap() -> None:
-    assert isinstance(planned(watches(20), reach_of(batch=True))[0], Batch)
-    assert isinstance(planned(watches(21), reach_of(batch=True))[0], ListPage)
-    assert isinstance(planned(watches(20), reach_of(list=True))[0], ListPage)
-
-
-def test_deep_lists_lose_against_batches() -> None:
-    reach = reach_of(list=True, batch=True)
-    reach.walked(T2V, 1001)
-    assert reach.rows(T2V) == 1001
-    assert reach.rows(I2V) == 0
-    assert [type(query) for query in planned(watches(40), reach)] == [Batch, Batch]
-    assert [type(query) for query in planned(watches(80), reach)] == [ListPage]
-
-
-def test_a_deep_list_loses_against_few_single_queries() -> None:
-    reach = reach_of(**LISTS)
-    reach.walked(T2V, 1001)
-    assert [type(query) for query in planned(watches(3), reach)] == [Single] * 3
-    assert [type(query) for query in planned(watches(4), reach)] == [ListPage]
-
-
-def test_case_15_two_misses_and_a_task_is_asked_for_singly() -> None:
-    """Section 20, case 15: pages shift, and a task that a list skips must not be lost."""
-    rows = [*watches(5), Watch(T2V, "lost", external=False, asked_at=-9.0, misses=2)]
-    queries = planned(rows, reach_of(**LISTS))
-    assert queries == (Single(T2V, "lost"), ListPage(T2V, 1, 30))
-    once = [*watches(5), Watch(T2V, "late", external=False, asked_at=-9.0, misses=1)]
-    assert planned(once, reach_of(**LISTS)) == (ListPage(T2V, 1, 30),)
-    assert all(isinstance(query, Single) for query in planned(watches(9, misses=2), reach_of(list=True, batch=True)))
-
-
-def test_external_ids_go_only_where_they_may_be_found() -> None:
-    rows = watches(5, external=True)
-    for form, kind in ((Form.LIST, ListPage), (Form.BATCH, Batch)):
-        other = Form.BATCH if form is Form.LIST else Form.LIST
-        reach = reach_of(list=True, batch=True)
-        reach.of(T2V, other).finds_external = False
-        assert [type(query) for query in planned(rows, reach)] == [kind]
-        reach.of(T2V, form).finds_external = False
-        assert planned(rows, reach) == tuple(Single(T2V, row.id, external=True) for row in rows)
-        assert [type(query) for query in planned(watches(5), reach)] == [ListPage]
-
-
-def test_a_list_answers_for_both_kinds_of_ids_at_once() -> None:
-    rows = [*watches(5), *watches(5, external=True)]
-    assert planned(rows, reach_of(**LISTS)) == (ListPage(T2V, 1, 30, task_ids=True, external_ids=True),)
-    assert planned(rows[:5], reach_of(**LISTS)) == (ListPage(T2V, 1, 30, task_ids=True, external_ids=False),)
-    assert planned(rows[5:], reach_of(**LISTS)) == (ListPage(T2V, 1, 30, task_ids=False, external_ids=True),)
-
-
-@pytest.mark.parametrize("budget", [-1, 0, 1, 3, 100])
-def test_the_budget_is_respected_and_the_longest_unasked_go_first(budget: int) -> None:
-    rows = watches(10)
-    random.Random(1).shuffle(rows)
-    queries = planned(rows, reach_of(**SINGLES), budget=budget)
-    assert queries == tuple(Single(T2V, f"{T2V}-t{index}") for index in range(min(max(budget, 0), 10)))
-
-
-# --- the properties of a plan --------------------------------------------------------------------------------------
-
-ABILITY = st.sampled_from([True, False, None])
-
-
-@st.composite
-def situations(draw: st.DrawFn) -> tuple[list[Watch], Reach, Policy]:
-    rows = []
-    for endpoint in (T2V, I2V, "omni-video"):
-        for external in (False, True):
-            for index in range(draw(st.integers(0, 45))):
-                asked_at = draw(st.floats(0, 100))
-                rows.append(
-                    Watch(endpoint, f"{endpoint}-{external}-{index}", external, asked_at, draw(st.integers(0, 3)))
-                )
-    reach = Reach()
-    for endpoint in (T2V, I2V, "omni-video"):
-        for form in (Form.LIST, Form.BATCH):
-            ability = reach.of(endpoint, form)
-            ability.works, ability.finds_external = draw(ABILITY), draw(ABILITY)
-        reach.walked(endpoint, draw(st.integers(0, 300)))
-    policy = Policy(batch_size=draw(st.integers(1, 25)), page_size=draw(st.integers(1, 100)))
-    return rows, reach, policy
-
-
-def covered(query: Query, rows: Sequence[Watch], reach: Reach) -> list[str]:
-    """Ids that a query asks about; a list answers for the rows that are not asked about otherwise."""
-    if isinstance(query, Single):
-        return [query.id]
-    if isinstance(query, Batch):
-        return list(query.ids)
-    return [
-        row.id
-        for row in rows
-        if row.endpoint == query.endpoint
-        and row.misses < 2
-        and not (row.external and reach.of(row.endpoint, Form.LIST).finds_external is False)
-    ]
-
-
-@settings(max_examples=150, deadline=None)
-@given(situations())
-def test_every_due_watch_is_asked_about_exactly_once(situation: tuple[list[Watch], Reach, Policy]) -> None:
-    rows, reach, policy = situation
-    before = [attrs.evolve(row) for row in rows]
-    queries = planned(rows, reach, policy=policy)
-    assert rows == before
-    asked = Counter(id_ for query in queries if not isinstance(query, ListPage) for id_ in covered(query, rows, reach))
-    assert all(count == 1 for count in asked.values())
-    by_list = {id_ for query in queries if isinstance(query, ListPage) for id_ in covered(query, rows, reach)}
-    assert set(asked) | by_list == {row.id for row in rows}
-    assert len({query.endpoint for query in queries if isinstance(query, ListPage)}) == sum(
-        isinstance(query, ListPage) for query in queries
-    )
-
-
-@settings(max_examples=150, deadline=None)
-@given(situations())
-def test_no_form_that_may_work_would_have_been_cheaper(situation: tuple[list[Watch], Reach, Policy]) -> None:
-    rows, reach, policy = situation
-    queries = planned(rows, reach, policy=policy)
-    most = 0
-    for endpoint in (T2V, I2V, "omni-video"):
-        for external in (False, True):
-            group = [row for row in rows if row.endpoint == endpoint and row.external is external]
-            normal = [row for row in group if row.misses < 2]
-            costs = {Form.LIST: math.ceil(max(reach.rows(endpoint), len(normal)) / policy.page_size),
-                     Form.BATCH: math.ceil(len(normal) / policy.batch_size)}  # fmt: skip
-            usable = [
-                cost
-                for form, cost in costs.items()
-                if reach.of(endpoint, form).works is not False
-                and not (external and reach.of(endpoint, form).finds_external is False)
-            ]
-            most += min([*usable, len(normal)]) + len(group) - len(normal)
-    assert len(queries) <= most
-
-
-@settings(max_examples=150, deadline=None)
-@given(situations(), st.integers(0, 30))
-def test_queries_are_well_formed_in_order_and_within_the_budget(
-    situation: tuple[list[Watch], Reach, Policy], budget: int
-) -> None:
-    rows, reach, policy = situation
-    asked_at = {row.id: row.asked_at for row in rows}
-    kinds = {row.id: (row.endpoint, row.external) for row in rows}
-    all_queries = planned(rows, reach, policy=policy)
-    queries = planned(rows, reach, policy=policy, budget=budget)
-    assert queries == all_queries[:budget]
-    ages: list[float] = []
-    for query in all_queries:
-        if isinstance(query, Batch):
-            assert 1 <= len(query.ids) <= policy.batch_size
-            assert {kinds[id_][1] for id_ in query.ids} == {query.external}
-            assert {kinds[id_][0] for id_ in query.ids} == query.endpoints
-            for endpoint in query.endpoints:
-                assert reach.of(endpoint, Form.BATCH).works is not False
-        elif isinstance(query, ListPage):
-            assert query.index == 1
-            assert 1 <= query.size <= policy.page_size
-            assert reach.of(query.endpoint, Form.LIST).works is not False
-        else:
-            assert kinds[query.id] == (query.endpoint, query.external)
-        ages.append(min(asked_at[id_] for id_ in covered(query, rows, reach)))
-    if all(not isinstance(query, ListPage) for query in all_queries):
-        assert ages == sorted(ages)
-
-
-# --- what a host has shown -----------------------------------------------------------------------------------------
-
-
-def test_what_is_refused_is_not_planned_for_a_day_and_then_tried_again() -> None:
-    reach = Reach()
-    reach.refused(T2V, Form.LIST, 100.0)
-    reach.refused(T2V, Form.BATCH, 100.0)
-    for now, form in ((100.0, Single), (100.0 + DAY_S - 1, Single), (100.0 + DAY_S, ListPage)):
-        assert isinstance(plan(watches(5), reach, USUAL, now, 9)[0], form)
-    assert reach.usable(T2V, Form.LIST, 100.0 + DAY_S) is None
-
-
-def test_what_worked_once_keeps_working_and_single_queries_always_do() -> None:
-    reach = Reach()
-    assert reach.usable(T2V, Form.SINGLE, 0.0) is True
-    assert reach.usable(T2V, Form.BATCH, 0.0) is None
-    reach.answered(T2V, Form.BATCH, found=1, now=5.0)
-    for _ in range(9):
-        reach.answered(T2V, Form.BATCH, found=0, now=6.0)
-    assert reach.usable(T2V, Form.BATCH, 1e9) is True
-    assert reach.usable(I2V, Form.BATCH, 0.0) is None
-
-
-def test_two_fruitless_answers_are_a_no() -> None:
-    reach = Reach()
-    reach.answered(T2V, Form.BATCH, found=0, now=5.0)
-    assert reach.usable(T2V, Form.BATCH, 5.0) is None
-    reach.answered(T2V, Form.BATCH, found=0, now=6.0)
-    assert reach.usable(T2V, Form.BATCH, 6.0 + DAY_S - 1) is False
-    assert reach.usable(T2V, Form.BATCH, 6.0 + DAY_S) is None
-    reach.answered(T2V, Form.BATCH, found=0, now=7.0 + DAY_S)
-    assert reach.usable(T2V, Form.BATCH, 7.0 + DAY_S) is None
-
-
-def test_a_found_task_takes_a_refusal_back() -> None:
-    reach = Reach()
-    reach.refused(T2V, Form.LIST, 1.0)
-    reach.answered(T2V, Form.LIST, found=0, now=2.0)
-    assert reach.usable(T2V, Form.LIST, 2.0) is False
-    reach.answered(T2V, Form.LIST, found=3, now=3.0)
-    assert reach.usable(T2V, Form.LIST, 3.0) is True
-
-
-def test_finding_by_external_id_counts_for_ever_once_shown() -> None:
-    reach = Reach()
-    assert reach.can_find_external(T2V) is None
-    reach.found_external(T2V, Form.SINGLE, found=False)
-    assert reach.can_find_external(T2V) is False
-    reach.found_external(T2V, Form.LIST, found=True)
-    reach.found_external(T2V, Form.LIST, found=False)
-    assert reach.can_find_external(T2V) is True
-    assert reach.can_find_external(I2V) is None
-    reach.refused(T2V, Form.LIST, 0.0)
-    assert reach.usable(T2V, Form.LIST, DAY_S) is None
-    assert reach.can_find_external(T2V) is True
-
-
-def test_not_finding_is_forgotten_with_the_refusal() -> None:
-    reach = Reach()
-    reach.found_external(T2V, Form.LIST, found=False)
-    reach.refused(T2V, Form.LIST, 0.0)
-    assert reach.usable(T2V, Form.LIST, DAY_S) is None
-    assert reach.can_find_external(T2V) is None
-
-
-# --- reading on ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("page", "rows", "wanted", "index"),
-    [
-        (ListPage(T2V, 1, 100), 100, 0, None),  # all were seen
-        (ListPage(T2V, 1, 100), 99, 5, None),  # the list ended
-        (ListPage(T2V, 1, 100), 0, 5, None),
-        (ListPage(T2V, 1, 100), 100, 5, 2),
-        (ListPage(T2V, 1, 100), 100, 1, 2),
-        (ListPage(T2V, 2, 100), 100, 1, None),  # one single query is cheaper
-        (ListPage(T2V, 2, 100), 100, 2, 3),
-        (ListPage(T2V, 1, 100), 300, 5, 2),  # a host that gives more than was asked for
-        (ListPage(T2V, 1000, 500), 500, 90_000, None),  # pageNum is at most 1000
-        (ListPage(T2V, 999, 1), 1, 90_000, 1000),
-    ],
-)
-def test_a_list_is_read_on_while_it_is_worth_it(page: ListPage, rows: int, wanted: int, index: int | None) -> None:
-    following = next_page(page, rows, wanted)
-    assert (following.index if following else None) == index
-    if following is not None:
-        assert (following.endpoint, following.size) == (page.endpoint, page.size)
-
-
-@given(st.sampled_from([1, 30, 100, 500]), st.integers(0, 5000), st.integers(0, 2**31))
-def test_reading_on_ends_whatever_a_host_answers(size: int, wanted: int, seed: int) -> None:
-    """Bounded by the wanted rows, also when the pages are full of other users' tasks and never end."""
+def steady(host: Service, seconds: float, per_s: float, *, foreign: float = 0.0, seed: int = 5) -> None:
     rng = random.Random(seed)
-    page: ListPage | None = ListPage(T2V, 1, size)
-    pages = 0
-    while page is not None:
-        pages += 1
-        assert page.index == pages
-        page = next_page(page, size + rng.randrange(3), wanted)
-    assert pages <= min(1000, 2 * (2 + math.ceil(2 * wanted / size)) + 1)
+    until = host.now + seconds
+    while host.now < until:
+        host.make(rng.lognormvariate(math.log(150), 0.35))
+        for _ in range(int(foreign)):
+            host.lists[T2V].append(None)
+        host.run(rng.expovariate(per_s))
 
 
-# --- when ----------------------------------------------------------------------------------------------------------
+def test_hundreds_are_followed_by_a_page_at_a_time() -> None:
+    host = service()
+    steady(host, 900, 1.0)
+    before, ended = len(host.asked), len(host.lags)
+    steady(host, 600, 1.0, seed=6)
+    per_task = (len(host.asked) - before) / (len(host.lags) - ended)
+    assert per_task < 0.75
+    late = sorted(host.lags[ended:])
+    assert late[int(0.99 * len(late))] <= 10.5
+    assert sum(isinstance(query, ListPage) for _, query in host.asked) > 0.8 * len(host.asked)
 
 
-def load(**changes: Any) -> Load:
-    """A thousand young tasks, ten of which end each second; a sweep takes two pages."""
-    usual = {"sweeps": 9, "pending": 1000, "queries": 2, "youngest_s": 10.0, "endings_per_s": 10.0}
-    return Load(**{**usual, **changes})
+def test_a_page_far_down_is_asked_for_directly() -> None:
+    """Old tasks stand behind the new ones: their page is asked for, and not the ones before it."""
+    host = service()
+    old = host.make(400, count=20)
+    host.run(300)
+    host.make(3000, count=1500)
+    host.run(20)
+    host.asked.clear()
+    host.run(100)
+    deep = [query for _, query in host.asked if isinstance(query, ListPage) and query.index == 4]
+    assert deep
+    assert not set(old) & set(host.planner.rows)
 
 
-STILL = Policy(jitter=0)
+def test_other_users_rows_are_allowed_for() -> None:
+    host = service()
+    steady(host, 600, 0.5, foreign=10.0)
+    assert host.planner.lanes[T2V].foreign_per_s == pytest.approx(5.0, rel=0.5)
+    singles = sum(isinstance(query, Single) for _, query in host.asked)
+    assert singles < 0.1 * len(host.asked)
+    late = sorted(host.lags[50:])
+    assert late[int(0.98 * len(late))] <= 12
 
 
-def wait_s(policy: Policy = STILL, **changes: Any) -> float:
-    return next_sweep_s(load(**changes), policy, random.Random(1))
+def test_two_misses_and_a_task_is_asked_for_singly() -> None:
+    host = service()
+    ids = host.make(500, count=20)
+    host.hides = {ids[3]}
+    host.run(700)
+    singles = {query.id for _, query in host.asked if isinstance(query, Single)}
+    assert ids[3] in singles
+    assert not host.planner.rows
+    assert sum(isinstance(query, Single) for _, query in host.asked) < 120
 
 
-def test_the_first_sweeps_come_after_1_2_4_seconds() -> None:
-    assert [wait_s(sweeps=sweeps) for sweeps in range(3)] == [1, 2, 4]
-    assert [wait_s(sweeps=sweeps, pending=1) for sweeps in range(5)] == [1, 2, 4, 5, 5]
-    assert [wait_s(Policy(sweep_s=1.5, jitter=0), sweeps=sweeps, pending=1) for sweeps in range(4)] == [
-        1,
-        1.5,
-        1.5,
-        1.5,
-    ]
-    assert wait_s(sweeps=10**9, pending=1) == 5
+def test_a_list_that_shows_tasks_late_is_no_miss() -> None:
+    host = service()
+    host.lag_s = 4.0
+    host.make(100, count=50)
+    host.run(60)
+    assert host.forms() == {ListPage}
+    assert len(host.asked) < 20
 
 
-@pytest.mark.parametrize(
-    ("changes", "seconds"),
-    [
-        ({"pending": 10, "youngest_s": 299.0}, 5),  # a few: as often as allowed
-        ({"pending": 10, "youngest_s": 300.0, "endings_per_s": 1e-9}, 15),
-        ({"pending": 11, "endings_per_s": 1e-9}, 15),  # at most late_s while tasks are young
-        ({"endings_per_s": 1e-9, "youngest_s": 300.0}, 15),
-        ({"endings_per_s": 1e-9, "youngest_s": 1000.0}, 50),  # a share of their age
-        ({"endings_per_s": 1e-9, "youngest_s": 1e6}, 60),  # at most ceiling_s
-        ({"endings_per_s": 1e9}, 5),
-        ({"endings_per_s": 2.0, "queries": 1}, math.sqrt(32)),
-        ({"endings_per_s": 2.0, "queries": 4}, 2 * math.sqrt(32)),
-        ({"endings_per_s": 2.0, "queries": 0}, math.sqrt(32)),
-        ({"queries": 10**9}, 15),
-    ],
-)
-def test_with_many_the_waiting_is_worth_the_queries(changes: dict[str, Any], seconds: float) -> None:
-    assert wait_s(**changes) == pytest.approx(seconds)
+def test_what_a_list_shows_again_is_asked_by_page_again() -> None:
+    host = service()
+    ids = host.make(count=20)
+    host.run(10)
+    watch = host.planner.rows[ids[0]]
+    watch.misses = 2
+    host.planner.demote(watch, host.now)
+    assert watch.band is None
+    host.planner.forgive(watch)
+    assert (watch.band is not None, watch.misses) == (True, 0)
+    host.run(10)
 
 
-def test_bounds_of_a_policy_that_contradict_each_other_are_taken_sensibly() -> None:
-    assert wait_s(Policy(jitter=0, late_s=1), endings_per_s=1e-9) == 5  # never faster than sweep_s
-    assert wait_s(Policy(jitter=0, ceiling_s=1), endings_per_s=1e-9, youngest_s=1e6) == 15  # nor than late_s
+def test_a_page_that_fails_is_left_alone_for_a_while_and_longer_each_time() -> None:
+    host = service()
+    host.make(count=20)
+    host.works = lambda _query: False
+    host.run(300)
+    moments = [moment for moment, _ in host.asked]
+    gaps = [after - before for before, after in pairwise(moments)]
+    assert gaps[0] >= 2
+    assert 14 <= max(gaps) <= 16
+    assert len(moments) < 30
 
 
+def test_an_endpoint_that_keeps_failing_does_not_come_before_the_others() -> None:
+    """What it owes is dearest of all, and would take every query of a host in trouble."""
+    host = service(lists=False, queries_per_s=1.0)
+    host.make(count=60)
+    host.works = lambda query: isinstance(query, Single) and query.endpoint == I2V
+    host.run(300)
+    (id_,) = host.make(30.0, I2V)
+    host.run(90)
+    assert id_ not in host.planner.rows
+
+
+def test_a_plan_that_was_cut_short_loses_nobody() -> None:
+    host = service(lists=False)
+    host.make(count=20)
+    asks, short = host.planner.plan(host.now + 30, 3)
+    assert len(asks) == 3
+    assert short
+    for ask in asks:
+        host.planner.close(ask, host.now + 30)
+    again, _ = host.planner.plan(host.now + 30, 100)
+    assert len({watch.id for ask in again for watch in ask.watches}) == 20
+
+
+# --- forms ---------------------------------------------------------------------------------------------------------
+
+
+def test_where_there_is_no_list_ids_are_asked_for_together() -> None:
+    host = service(lists=False, batch=True)
+    host.make(200, count=40)
+    host.make(200, I2V, count=3)
+    host.run(400)
+    assert not host.planner.rows
+    batches = [query for _, query in host.asked if isinstance(query, Batch)]
+    assert max(len(query.ids) for query in batches) == 20
+    assert any(len(query.endpoints) == 2 for query in batches)
+    assert len(batches) > 0.8 * len(host.asked)
+
+
+def test_where_there_is_neither_each_is_asked_for() -> None:
+    host = service(lists=False)
+    host.make(100, count=30)
+    host.run(300)
+    assert host.forms() == {Single}
+    assert not host.planner.rows
+
+
+def test_few_tasks_of_many_kinds_go_into_one_batch_rather_than_many_pages() -> None:
+    host = service(lists=True, batch=True)
+    for number in range(6):
+        endpoint = f"kind-{number}"
+        for form in (Form.LIST, Form.BATCH):
+            host.planner.reach.of(endpoint, form).works = True
+        host.make(endpoint=endpoint)
+    host.run(120)
+    assert sum(isinstance(query, Batch) for _, query in host.asked) > 0.8 * len(host.asked)
+
+
+def test_a_list_that_is_refused_is_asked_no_more_and_again_after_a_day() -> None:
+    host = service(lists=None)
+    host.make(count=5)
+    host.run(30)
+    assert host.forms() == {ListPage}
+    host.planner.reach.refused(T2V, Form.LIST, host.now)
+    host.asked.clear()
+    host.run(60)
+    assert host.forms() == {Single}
+    host.run(86_400)
+    host.asked.clear()
+    host.run(300)
+    assert ListPage in host.forms()
+
+
+def test_solutions_have_batches_of_their_own() -> None:
+    host = service(lists=False, batch=True, batch_size=50)
+    solution = "solutions/video/any"
+    host.planner.reach.of(solution, Form.LIST).works = False
+    host.planner.reach.of(solution, Form.BATCH).works = True
+    host.make(count=30)
+    host.make(endpoint=solution, count=30)
+    host.run(70)
+    for _, query in host.asked:
+        if isinstance(query, Batch):
+            assert query.endpoints in ({T2V}, {solution})
+            assert len(query.ids) <= (20 if solution in query.endpoints else 50)
+
+
+# --- whatever happens ----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
 @given(
-    st.builds(
-        Load,
-        sweeps=st.integers(0, 100),
-        pending=st.integers(0, 10**6),
-        queries=st.integers(0, 10**5),
-        youngest_s=st.floats(0, 1e6),
-        endings_per_s=st.floats(1e-9, 1e6),
-    ),
-    st.floats(0.01, 100),
-    st.floats(0, 0.5),
-    st.integers(),
+    price_s=st.sampled_from([0.0, 0.01, 4.0, 1e9]),
+    late_s=st.sampled_from([0.1, 10.0, 1e6]),
+    ceiling_s=st.sampled_from([1.0, 60.0, 600.0]),
+    sweep_s=st.sampled_from([0.05, 5.0, 1000.0]),
+    queries_per_s=st.sampled_from([0.1, 1.0, None]),
+    sizes=st.tuples(st.sampled_from([1, 2, 20]), st.sampled_from([1, 7, 500])),
+    lists=st.sampled_from([True, False, None]),
+    batch=st.booleans(),
+    pending=st.integers(1, 30),
+    seed=st.integers(0, 2**31),
 )
-def test_the_sweep_is_jittered_within_its_bounds(load: Load, sweep_s: float, jitter: float, seed: int) -> None:
-    policy = Policy(sweep_s=sweep_s, jitter=jitter)
-    seconds = next_sweep_s(load, policy, random.Random(seed))
-    least = min(sweep_s, 2.0**load.sweeps if load.sweeps < 3 else sweep_s)
-    most = max(sweep_s, policy.late_s, policy.ceiling_s)
-    assert least * (1 - jitter) * 0.999999 <= seconds <= most * (1 + jitter) * 1.000001
-    assert seconds == next_sweep_s(load, policy, random.Random(seed))
+def test_no_policy_starves_a_task(
+    price_s: float,
+    late_s: float,
+    ceiling_s: float,
+    sweep_s: float,
+    queries_per_s: float | None,
+    sizes: tuple[int, int],
+    lists: bool | None,
+    batch: bool,
+    pending: int,
+    seed: int,
+) -> None:
+    """Knobs at their extremes, tasks that end and that never do: each is seen again and again, within the pace."""
+    policy: dict[str, Any] = {
+        "price_s": price_s,
+        "late_s": late_s,
+        "ceiling_s": ceiling_s,
+        "sweep_s": sweep_s,
+        "queries_per_s": queries_per_s,
+        "batch_size": sizes[0],
+        "page_size": sizes[1],
+    }
+    host, rng = service(lists=lists, batch=batch, seed=seed, **policy), random.Random(seed)
+    for _ in range(pending):
+        host.make(rng.choice([rng.uniform(0.1, 300), math.inf]), rng.choice([T2V, I2V]), rng.choice("ab"))
+        host.run(rng.uniform(0, 5))
+    begin = host.now
+    horizon = 2000.0
+    host.run(horizon)
+    rate = queries_per_s or 10.0
+    # A round of single queries at this rate, the stretched ceiling, and patience for what failed to show.
+    longest = 21 * ceiling_s + 4 * pending / rate + 120
+    for id_, moments in host.seen.items():
+        last = moments[-1] if id_ not in host.planner.rows else begin + horizon
+        gaps = [after - before for before, after in zip(moments, [*moments[1:], last], strict=True)]
+        assert max(gaps) <= longest, (id_, max(gaps))
+    assert all(host.ends[id_] == math.inf or host.ends[id_] > host.now - longest for id_ in host.planner.rows)
+    if queries_per_s is not None:
+        assert len(host.asked) <= queries_per_s * (host.now - 1000) + max(2, queries_per_s) + 1
 
 
-# --- how many end --------------------------------------------------------------------------------------------------
+def test_after_an_hour_without_a_look_there_is_no_burst() -> None:
+    """A suspended laptop, or an outage: what is overdue is asked about at the usual pace, the dearest first."""
+    host = service(lists=False, queries_per_s=5.0)
+    host.make(count=100)
+    host.run(10)
+    host.asked.clear()
+    host.now += 3600
+    begin = host.now
+    host.moment = begin
+    host.run(10)
+    assert len(host.asked) <= 5 * 10 + 6
 
 
-@pytest.mark.parametrize("start", [0.0, 5e6])
-def test_endings_are_counted_from_the_first_note_whatever_the_loops_time(start: float) -> None:
-    """A real loop's clock is the machine's uptime; that time without endings is not ours."""
-    endings = Endings()
-    endings.note(0, start)
-    assert endings.per_s() == pytest.approx(1 / 20)
-    endings.note(10, start + 10.0)
-    assert endings.per_s() == pytest.approx(11 / 30)
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["make", "run", "abandon", "fail", "refuse", "rest"]), st.integers(0, 40)),
+        max_size=25,
+    ),
+    st.booleans(),
+)
+def test_the_books_balance_whatever_comes_and_goes(story: list[tuple[str, int]], batch: bool) -> None:
+    host, rng = service(lists=None, batch=batch), random.Random(1)
+    for what, number in story:
+        if what == "make":
+            host.make(rng.choice([5.0, 50.0, math.inf]), rng.choice([T2V, I2V]), count=number)
+        elif what == "run":
+            host.run(float(number))
+        elif what == "abandon":
+            for id_ in list(host.planner.rows)[:number]:
+                host.planner.remove(host.planner.rows[id_], host.now, ended=False)
+        elif what == "fail":
+            host.works = spares((Single, Batch, ListPage)[number % 3])
+        elif what == "refuse":
+            host.planner.reach.refused(T2V, Form.LIST if number % 2 else Form.BATCH, host.now)
+        else:
+            host.planner.reach.rests(T2V, Form.LIST, host.now)
+        check_books(host.planner)
 
 
-def test_endings_are_forgotten_with_a_half_life_of_a_minute() -> None:
-    endings = Endings()
-    endings.note(0, 0.0)
-    endings.note(100, 0.0)
-    endings.note(0, 60.0)
-    assert endings.per_s() == pytest.approx(51 / 80)
-    for minute in range(2, 100):
-        endings.note(0, 60.0 * minute)
-    assert 0 < endings.per_s() < 0.01
+def spares(broken: type[Query]) -> Callable[[Query], bool]:
+    return lambda query: not isinstance(query, broken)
 
 
-@given(st.lists(st.tuples(st.integers(0, 100), st.floats(-10, 100))))
-def test_the_rate_of_endings_is_positive_and_finite(story: list[tuple[int, float]]) -> None:
-    endings, now = Endings(), 1000.0
-    for ended, seconds in story:
-        now += seconds
-        endings.note(ended, now)
-        assert 0 < endings.per_s() < float("inf")
+def check_books(planner: Planner) -> None:
+    banded = {watch.id for lane in planner.lanes.values() for watch in lane.rows()}
+    for lane in planner.lanes.values():
+        assert lane.listed == sum(len(band.rows) for band in lane.bands)
+        assert lane.members == sum(watch.endpoint == lane.endpoint for watch in planner.rows.values())
+        for band in lane.bands:
+            assert band.rows
+            assert sum(band.kinds.values()) == len(band.rows)
+            assert all(watch.band is band for watch in band.rows.values())
+    for watch in planner.rows.values():
+        assert (watch.id in banded) == (watch.band is not None)
+        assert watch.band is not None or watch.due_at < math.inf, "neither in a band nor in a queue"
+    assert banded <= set(planner.rows)
 
 
-def test_a_steady_rate_is_found() -> None:
-    endings = Endings()
-    for second in range(600):
-        endings.note(3, 1e6 + second)
-    assert endings.per_s() == pytest.approx(3, rel=0.35)
+def test_a_task_that_left_is_gone_for_good() -> None:
+    host = service()
+    (id_,) = host.make()
+    watch = host.planner.rows[id_]
+    for _ in range(2):
+        host.planner.remove(watch, host.now, ended=False)
+        host.planner.seen(watch, host.now)
+        host.planner.absent(watch, host.now)
+    assert not host.planner.rows
+    assert repr(host.planner) == "<Planner [0 rows, 0 bands | price x1]>"
 
 
-@pytest.mark.fault("F15")
-def test_the_rate_starts_at_ten_grows_while_needed_and_halves_at_a_complaint() -> None:
-    pace = Pace()
-    assert pace.tokens(0.0) == 20
-    pace.spend(20)
-    assert pace.tokens(0.0) == 0
-    assert pace.wait_s() == pytest.approx(0.1)
-    assert pace.tokens(0.5) == 5
-    pace.wanted_more(10.0)
-    pace.wanted_more(10.5)
-    assert pace.rate == pytest.approx(11)
-    pace.wanted_more(11.0)
-    assert pace.rate == pytest.approx(12.1)
-    pace.complaint()
-    assert pace.rate == pytest.approx(6.05)
-    for _ in range(20):
-        pace.complaint()
-    assert pace.rate == 0.5
-    for second in range(1000):
-        pace.wanted_more(20.0 + second)
-    assert pace.rate == 100
-
-
-@pytest.mark.parametrize("most", [0.01, 0.1, 0.5, 1, 3, 10, 50, 1000])
-def test_a_users_bound_is_never_passed(most: float) -> None:
-    """Also not by a complaint: the slowest learned rate is no floor for what the user wants."""
-    pace = pace_for(Policy(queries_per_s=most))
-    assert pace.rate <= most
-    pace.complaint()
-    assert pace.rate <= most
-    for second in range(200):
-        pace.wanted_more(float(second))
-        assert pace.rate <= most
-    assert pace.tokens(0.0) >= 1
-    sent = 0
-    for second in range(1, 1001):
-        tokens = pace.tokens(float(second))
-        pace.spend(tokens)
-        sent += tokens
-    assert sent <= most * 1000 + max(pace.burst, most) + 1
-
-
-def test_without_a_bound_the_usual_pace_is_made() -> None:
-    assert pace_for(Policy()) == Pace()
-
-
-@given(st.lists(st.tuples(st.sampled_from(["tokens", "spend", "more", "complaint"]), st.floats(0, 50)), max_size=60),
-       st.sampled_from([None, 0.2, 5.0, 1000.0]))  # fmt: skip
-def test_the_pace_is_never_negative_and_always_bounded(story: list[tuple[str, float]], most: float | None) -> None:
-    pace = pace_for(Policy(queries_per_s=most))
-    now = 0.0
-    for what, value in story:
-        now += value
-        if what == "spend":
-            pace.spend(min(int(value), pace.tokens(now)))
-        elif what == "more":
-            pace.wanted_more(now)
-        elif what == "complaint":
-            pace.complaint()
-        tokens = pace.tokens(now)
-        assert 0 <= tokens <= max(pace.burst, pace.rate)
-        assert 0 < pace.rate <= pace.most
-        assert pace.wait_s() >= 0
-        assert pace.tokens(now - 5.0) == tokens, "a clock that stands or goes back gives nothing"
-        assert tokens >= 1 or pace.tokens(now + pace.wait_s() + 1e-6) >= 1
-        pace._at = now
-
-
-def test_overdrawn_tokens_are_worked_off() -> None:
-    pace = Pace()
-    pace.spend(40)
-    assert pace.tokens(0.0) == 0
-    assert pace.wait_s() == pytest.approx(2.1)
-    assert pace.tokens(1.0) == 0
-    assert pace.tokens(2.2) == 2
-
-
-def test_queries_are_values() -> None:
-    one: Any = Single(T2V, "a")
-    assert len({one, Single(T2V, "a"), Single(T2V, "a", external=True)}) == 2
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        one.id = "b"
-
-
-# --- what is documented ----------------------------------------------------------------------------------------------
-
-
-def test_what_is_documented_is_used_at_once_and_what_is_ruled_out_is_never_tried() -> None:
-    """A prior says so per endpoint and form, before the first answer; "never" does not end after a day."""
-    reach = Reach(
-        lambda endpoint, form: {
-            (T2V, Form.BATCH): Ability(works=True),
-            (T2V, Form.LIST): Ability(works=False, since=math.inf, finds_external=False),
-            (I2V, Form.BATCH): Ability(works=False, since=math.inf),
-            (I2V, Form.LIST): Ability(works=False, since=math.inf),
-        }.get((endpoint, form), Ability())
-    )
-    for now in (0.0, DAY_S, 1000 * DAY_S):
-        rows = watches(25, at=now) + watches(3, I2V, at=now)
-        queries = plan(rows, reach, USUAL, now, 10_000)
-        assert Counter(type(query) for query in queries) == {Batch: 2, Single: 3}
-        assert reach.usable(T2V, Form.LIST, now) is False
-        assert reach.can_find_external(T2V) is False
-
-
-def test_every_endpoint_has_a_prior_of_its_own() -> None:
-    """What is learned of one says nothing of another, and the prior is asked once for each."""
-    asked: list[tuple[str, Form]] = []
-
-    def prior(endpoint: str, form: Form) -> Ability:
-        asked.append((endpoint, form))
-        return Ability()
-
-    reach = Reach(prior)
-    for _ in range(3):
-        reach.refused(T2V, Form.BATCH, 5.0)
-        assert reach.usable(I2V, Form.BATCH, 5.0) is None
-        assert reach.usable(T2V, Form.BATCH, 5.0) is False
-    assert asked == [(T2V, Form.BATCH), (I2V, Form.BATCH)]
-
-
-def test_what_was_learned_to_be_missing_is_tried_again_after_a_day_without_the_prior() -> None:
-    """Hosts change: the ability is open again, and that it once found by external id is kept."""
-    reach = Reach(lambda _endpoint, _form: Ability(works=True))
-    reach.found_external(T2V, Form.BATCH, found=True)
-    reach.refused(T2V, Form.BATCH, 10.0)
-    assert reach.usable(T2V, Form.BATCH, 9.0 + DAY_S) is False
-    assert reach.usable(T2V, Form.BATCH, 10.0 + DAY_S) is None
-    assert reach.can_find_external(T2V) is True
+def test_bands_divide_where_a_page_ends_and_join_again() -> None:
+    lane, hazard = Lane(T2V), Hazard("a")
+    watches = []
+    for number in range(20):
+        watch = Watch(T2V, f"t{number}", external=False, asked_at=0.0)
+        watch.born_at = watch.seen_at = number * 0.05
+        watch.hazard, watch.order = hazard, lane.made
+        lane.made += 1
+        lane.enlist(watch)
+        watches.append(watch)
+    (band,) = lane.bands
+    assert [place[:2] for place in lane.places(1.0)] == [(9.5, 9.5)]
+    lane.shown([(index, watches[19 - index]) for index in range(8)], 5.0)
+    older, newer = lane.bands
+    assert (len(older.rows), len(newer.rows)) == (12, 8)
+    assert (older.seen_at, newer.seen_at) == (0.0, 5.0)
+    lane.shown([(index, watches[19 - index]) for index in range(20)], 6.0)
+    assert len(lane.bands) == 2
+    lane.tidy()
+    (band,) = lane.bands
+    assert (len(band.rows), band.seen_at, band.others, band.spread) == (20, 6.0, 0.0, 0.0)
+    assert [place[:2] for place in lane.places(9.0)] == [(9.5, 9.5)]
