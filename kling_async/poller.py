@@ -33,7 +33,7 @@ from .errors import (
     is_surely_missing,
 )
 from .models import Observation, Policy
-from .retry import Backoff
+from .retry import Backoff, Quota
 from .sweep import (
     MISSES_BEFORE_SINGLE,
     Ability,
@@ -101,6 +101,7 @@ class Poller:
     """Asks about tasks, at a pace the host bears.
 
     Attributes:
+        quota: what trying again may cost, with what the submitter spends.
         reach: what this host has shown it can do.
         planner: the rows of all pending tasks.
         counts: queries sent, by form.
@@ -115,6 +116,7 @@ class Poller:
     rng: random.Random
     clock: Callable[[], float]
     listener: Listener
+    quota: Quota = attrs.field(factory=Quota)
     reach: Reach = attrs.field(init=False)
     planner: Planner = attrs.field(init=False)
     counts: Counter[Form] = attrs.field(factory=Counter)
@@ -122,6 +124,8 @@ class Poller:
     sweep_at: float = math.inf
     look_at: float = 0.0
     last_queries: int = 0
+    _silent_since: float | None = None
+    _told: bool = False
     _pace: Pace = attrs.field(init=False)
     _backoff: Backoff = attrs.field(init=False)
 
@@ -129,7 +133,7 @@ class Poller:
         self.reach = Reach(lambda endpoint, form: documented(self.transport.host, endpoint, form))
         self.planner = Planner(policy=self.policy, reach=self.reach, rng=self.rng)
         self._pace = pace_for(self.policy)
-        self._backoff = Backoff(self.rng, cap_s=_LONGEST_BACKOFF_S)
+        self._backoff = Backoff(self.rng, cap_s=_LONGEST_BACKOFF_S, quota=self.quota)
 
     def __repr__(self) -> str:
         return f"<Poller [{self.counts.total()} queries | backoff level {self._backoff.level}]>"
@@ -202,6 +206,9 @@ class Poller:
         try:
             envelope = await self.transport.ask(query)
         except KlingError as error:
+            if isinstance(error, Throttled):
+                self._pace.complaint()
+                self.resume_at = max(self.resume_at, self.clock() + self._backoff.trouble(error.retry_in_s))
             return False if _lacks(error) else None
         return any(not ids.isdisjoint(ids_of(row)) for row in envelope.rows)
 
@@ -214,9 +221,10 @@ class Poller:
             wish_s = sweep.trouble.retry_in_s if isinstance(sweep.trouble, ServiceError) else None
             delay_s = self._backoff.trouble(wish_s)
             self.resume_at = now + delay_s
-            _log.info("asking again in %.1f s: %s", delay_s, sweep.trouble)
+            self._note_silence(sweep.trouble, now, delay_s)
         elif sweep.answered:
             self._backoff.success()
+            self._silent_since, self._told = None, False
         if asked_to_wait:
             self._pace.complaint()
         elif short and self._backoff.level == 0:
@@ -233,6 +241,16 @@ class Poller:
             if not self.planner.rows:
                 self.sweep_at = math.inf
         self.sweep_at = max(self.sweep_at, self.resume_at)
+
+    def _note_silence(self, trouble: KlingError, now: float, delay_s: float) -> None:
+        """Say loudly, once, what only somebody outside can mend: a key that is refused, or a host that is gone."""
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        lasting = isinstance(trouble, AuthError) or now - self._silent_since >= self.policy.unreachable_s
+        level = logging.WARNING if lasting and not self._told else logging.INFO
+        self._told |= lasting
+        _log.log(
+            level, "no answer about %d tasks; asking again in %.1f s: %s", len(self.planner.rows), delay_s, trouble
+        )
 
     async def _work(self, sweep: _Sweep) -> None:
         while sweep.asks and not sweep.halted:

@@ -13,6 +13,7 @@ import attrs
 import backoff
 
 _CAP_S = 60.0
+_COST = 5  # tokens of a retry
 _LONGEST_WISH_S = 300.0  # a Retry-After beyond this is taken as this: a host may be wrong, and jobs are waiting
 
 
@@ -23,6 +24,28 @@ def _delays(first_s: float, cap_s: float) -> tuple[float, ...]:
 
 
 @attrs.define
+class Quota:
+    """What a session may spend on trying again: a host that fails every other time is not tried at full speed for ever.
+
+    Attributes:
+        left: tokens; trouble costs some, a success gives one back. Source: botocore's standard retry mode.
+    """
+
+    left: int = 500
+    _most: int = 500
+
+    def spend(self) -> bool:
+        """Pay for one more try; False when there is nothing left."""
+        enough = self.left >= _COST
+        self.left = max(0, self.left - _COST)
+        return enough
+
+    def earn(self) -> None:
+        """Take note of a success."""
+        self.left = min(self._most, self.left + 1)
+
+
+@attrs.define
 class Backoff:
     """Exponential delays with full jitter that shrink again step by step.
 
@@ -30,6 +53,7 @@ class Backoff:
         rng: source of the jitter.
         first_s: longest first delay, seconds.
         cap_s: longest delay of all, seconds.
+        quota: what all retries of the session share; once it is spent, the longest delay is taken.
         level: how many steps up; each trouble adds one, each success takes one off (additive recovery, so that one
             good answer in an outage does not bring the whole load back).
     """
@@ -37,6 +61,7 @@ class Backoff:
     rng: random.Random
     first_s: float = 1.0
     cap_s: float = _CAP_S
+    quota: Quota = attrs.field(factory=Quota)
     level: int = 0
     _table: tuple[float, ...] = attrs.field(init=False, repr=False)
 
@@ -45,7 +70,7 @@ class Backoff:
 
     def trouble(self, wish_s: float | None = None) -> float:
         """Go one step up and give the seconds to wait; the host's own wish is honoured, up to five minutes."""
-        longest = self._table[min(self.level, len(self._table) - 1)]
+        longest = self._table[min(self.level, len(self._table) - 1) if self.quota.spend() else -1]
         self.level = min(self.level + 1, len(self._table))
         # `backoff.full_jitter` draws from the global random; ours is seeded, and never quite zero.
         delay_s = self.rng.uniform(0.1 * longest, longest)
@@ -54,3 +79,4 @@ class Backoff:
     def success(self) -> None:
         """Go one step down."""
         self.level = max(0, self.level - 1)
+        self.quota.earn()

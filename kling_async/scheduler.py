@@ -51,6 +51,7 @@ from .lifecycle import (
 from .models import Failed, Observation, Outcome, Policy, Status, Succeeded, TaskStatus
 from .poller import Poller
 from .recorder import NoRecord, Record, Recorder, is_open, outcome_from, status_of_entry
+from .retry import Quota
 from .searcher import Searcher
 from .sharing import Sharing
 from .submitter import Submitter
@@ -86,7 +87,10 @@ class Scheduler:
         self._policy = policy
         self._clock = clock
         self._retention_s = transport.host.retention_s
-        self.poller: Poller = Poller(transport=transport, policy=policy, rng=rng, clock=clock, listener=self)
+        quota = Quota()
+        self.poller: Poller = Poller(
+            transport=transport, policy=policy, rng=rng, clock=clock, listener=self, quota=quota
+        )
         self.searcher: Searcher = Searcher(
             policy=policy,
             clock=clock,
@@ -105,6 +109,7 @@ class Scheduler:
             look_again=self._look_again,
             recorder=self._recorder,
             max_running=max_running,
+            quota=quota,
         )
         self.counts: Counter[Status] = Counter()
         self._open: dict[str, Track] = {}
@@ -641,7 +646,7 @@ class Scheduler:
         if is_stale(job.news, news):
             return
         if is_new(job.news, news):
-            if news.status is TaskStatus.UNKNOWN:
+            if news.status is TaskStatus.UNKNOWN and (job.news is None or job.news.word != news.word):
                 _log.warning("job %s: the host says %r, which is not known; asking on", job.id, news.word)
             job.tell(news)
         outcome = outcome_of(news, job.endpoint, track.empty_answers)

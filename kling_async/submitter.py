@@ -31,7 +31,7 @@ from .job import Owner, Track
 from .lifecycle import Accepted, Barred, Later, NotSent, Refused, Unsure, Verdict, judge_submission
 from .models import Failed, Observation, Policy, Status
 from .recorder import Recorder
-from .retry import Backoff
+from .retry import Backoff, Quota
 from .slots import Gate
 from .transport import Transport
 from .wire import JsonObject, decode_task
@@ -72,6 +72,7 @@ class Submitter:
         unsure: who takes a job of which it is not known whether it has a task.
         look_again: who looks once more for a job that waited too long to be sent again.
         recorder: who writes down that a job is being sent, before it is.
+        quota: what trying again may cost, with what the poller spends.
         gates: slots per (pack, model).
         sent: create requests sent so far.
         in_flight: create requests not answered yet.
@@ -88,6 +89,7 @@ class Submitter:
     look_again: Callable[[Track], None]
     recorder: Recorder
     max_running: int | None = None
+    quota: Quota = attrs.field(factory=Quota)
     gates: dict[tuple[str, str], Gate] = attrs.field(factory=dict)
     sent: int = 0
     in_flight: int = 0
@@ -103,7 +105,7 @@ class Submitter:
     _throttled_since: float | None = None
 
     def __attrs_post_init__(self) -> None:
-        self._backoff = Backoff(self.rng)
+        self._backoff = Backoff(self.rng, quota=self.quota)
         self._slots_backoff = Backoff(self.rng)
         self._knocks = Backoff(self.rng, first_s=_FIRST_KNOCK_S)
 

@@ -89,7 +89,9 @@ async def test_f21_a_key_that_is_lost_in_the_middle_fails_nobody(code: int) -> N
         await asyncio.sleep(900)
         assert not any(job.done() for job in (running, *jobs))
         assert kling.stats.paused is not None
-        assert len([request for request in emulator.requests if request.at > EPOCH + 200]) < 100, "a question or two in half a minute"
+        assert len([request for request in emulator.requests if request.at > EPOCH + 200]) < 100, (
+            "a question or two in half a minute"
+        )
         emulator.faults.clear()
         before = asyncio.get_running_loop().time()
         kling.renew_credentials(api_key=old)
@@ -131,3 +133,33 @@ async def test_a_page_that_is_forbidden_is_about_that_page() -> None:
         ends = await asyncio.gather(*(job.accepted() for job in jobs), return_exceptions=True)
         assert sum(isinstance(end, str) for end in ends) == 2
         assert kling.stats.paused is None
+
+
+async def test_who_adopts_with_a_wrong_key_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Questions that are refused for their key, or not answered for long, are a line in the log, once each time."""
+    caplog.set_level(logging.WARNING, logger="kling_async")
+    async with service(duration_s=400.0) as emulator, client(emulator) as kling:
+        await (await kling.submit(clip())).accepted()
+        emulator.faults.append(Fault(action="status", status=401, code=1000, until_s=200))
+        await asyncio.sleep(190)
+        assert caplog.text.count("no answer about 1 tasks") == 1
+        emulator.faults.clear()
+        await asyncio.sleep(60)
+        emulator.faults.append(Fault(action="reset"))
+        await asyncio.sleep(400)
+        assert caplog.text.count("no answer about 1 tasks") == 2
+
+
+async def test_what_a_curious_question_is_told_counts_too() -> None:
+    """The host's wish to be left alone is honoured, whichever question it was told to."""
+    async with service("cometapi", duration_s=300.0) as emulator, client(emulator) as kling:
+        emulator.faults.append(
+            Fault(action="status", kind="single", status=429, code=1302, times=1, headers={"Retry-After": "40"})
+        )
+        for index in range(4):
+            await (await kling.submit(clip(f"scene {index}"))).accepted()
+        while not (hit := [request for request in emulator.requests if request.fault]):
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(39)
+        later = [request for request in emulator.requests if request.at > hit[0].at and request.kind != "create"]
+        assert len(later) <= 6, "what was on its way already, and nothing more"

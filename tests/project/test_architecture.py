@@ -96,7 +96,8 @@ ALLOWED: dict[str, str] = {
     "searcher": "errors job lifecycle models poller sweep",
     "submitter": "endpoints errors job lifecycle models recorder retry slots transport wire",
     "scheduler": (
-        "deadlines errors job journal lifecycle models poller recorder searcher sharing submitter sweep transport wire"
+        "deadlines errors job journal lifecycle models poller recorder retry searcher sharing submitter sweep "
+        "transport wire"
     ),
     # front
     "runtime": "download errors journal models recorder scheduler transport",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_async.retry import Backoff
+from kling_async.retry import Backoff, Quota
 
 
 class Highest(random.Random):
@@ -83,3 +83,25 @@ def test_every_delay_is_within_bounds_and_repeatable(seed: int, story: list[bool
 def test_its_repr_tells_the_level_and_not_the_table() -> None:
     assert "level=0" in repr(Backoff(random.Random(1)))
     assert "_table" not in repr(Backoff(random.Random(1)))
+
+
+def test_what_is_tried_again_too_often_waits_longest() -> None:
+    """A host that fails every other time is not tried at full speed for ever; successes win the speed back."""
+    quota = Quota()
+    mine, other = Backoff(Highest(), quota=quota), Backoff(Highest(), quota=quota)
+    for _ in range(50):
+        assert mine.trouble() <= 60
+        assert other.trouble() <= 60
+        mine.success()
+        other.success()
+    while quota.left >= 5:
+        mine.trouble()
+        mine.success()
+        mine.success()
+    mine.level = 0
+    assert mine.trouble() == 60
+    for _ in range(600):
+        other.success()
+        mine.success()
+    assert quota.left == 500
+    assert mine.trouble() == 1
