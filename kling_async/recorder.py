@@ -76,6 +76,10 @@ class Recorder(Protocol):
         """
         ...
 
+    def may_send(self, job: Job, /) -> bool:
+        """Tell whether a job that was recorded as being sent is surely still ours, now."""
+        ...
+
     async def learn(self, key: str, value: object, /) -> None:
         """Remember a fact about the host."""
         ...
@@ -106,6 +110,10 @@ class NoRecord:
 
     async def sending(self, _job: Job) -> None:
         """Nothing to do."""
+
+    def may_send(self, _job: Job) -> bool:
+        """Nobody shares anything."""
+        return True
 
     async def learn(self, _key: str, _value: object) -> None:
         """Nothing to do."""
@@ -410,10 +418,14 @@ class Record:
             if self._last.get(job.id) is change:
                 del self._last[job.id]
         # A process that stood still for longer than its lease must not send: another one may be at it.
-        while self.clock() > self.leased_until - self.lease_s / _SHARE:
+        while not self.may_send(job):
             await self.renew()
             if job.id not in self.held:
                 raise lease_lost(job.id)
+
+    def may_send(self, job: Job) -> bool:
+        """Tell whether a job is surely still ours: it is held, and the lease was renewed not long ago."""
+        return job.id in self.held and self.clock() <= self.leased_until - self.lease_s / _SHARE
 
     def hashes(self, job: Job) -> Mapping[str, str]:
         """Give path → sha256 in hex of the local files that a job was recorded with."""

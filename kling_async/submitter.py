@@ -195,7 +195,7 @@ class Submitter:
                 return
             self.sent += 1
             track.account = self.transport.credentials.account
-            envelope = await self.transport.submit(track.job.row.path, body)
+            envelope = await self.transport.submit(track.job.row.path, body, lambda: self.recorder.may_send(track.job))
             if len(envelope.rows) != 1:
                 raise BadEnvelope(f"the answer to a create holds {len(envelope.rows)} tasks")
             answer = self._read(track, envelope.rows[0])

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -56,11 +56,35 @@ _USER_AGENT: Final = f"kling_async/{__version__}"
 _SKEWED: Final = frozenset({1003, 1004})  # not yet valid, expired: a new token with a corrected clock may do
 
 
+def _always() -> bool:
+    return True
+
+
 @attrs.define
 class _Trace:
-    """Whether a request has begun to leave; None where nobody can tell, since the HTTP session is the user's."""
+    """Whether a request has begun to leave; None where nobody can tell, since the HTTP session is the user's.
+
+    `may_send` is asked last, before the first byte.
+    """
 
     sent: bool | None
+    may_send: Callable[[], bool] = _always
+
+
+class _Body(aiohttp.BytesPayload):
+    """A body that asks once more: aiohttp writes it, and the headers with it, a turn of the loop after its hook."""
+
+    may_send: Callable[[], bool] = staticmethod(_always)
+
+    async def write_with_length(self, writer: Any, content_length: int | None) -> None:
+        """Write headers and body, or nothing."""
+        if not self.may_send():
+            raise _Refrained
+        await super().write_with_length(writer, content_length)
+
+
+class _Refrained(Exception):
+    """A request that was not begun, because it might be somebody else's by now."""
 
 
 @attrs.define
@@ -124,15 +148,21 @@ class Transport:
                     await session.close()
         self._submits = self._reads = None
 
-    async def submit(self, path: str, body: bytes) -> Envelope:
+    async def submit(self, path: str, body: bytes, may_send: Callable[[], bool] = _always) -> Envelope:
         """Send the one POST that turns a job into a task; never sent twice by itself, never redirected.
+
+        Args:
+            path: of the endpoint.
+            body: the request as JSON.
+            may_send: asked when there is a connection, just before the first byte: connecting takes its time, and the
+                process may stand still in it. Not asked where the HTTP session is the user's.
 
         Raises:
             ConnectFailed: nothing was sent.
             TransportError: something was, and no usable answer came.
             ServiceError: refused.
         """
-        return await self._call(self._submits, "POST", self.host.path(path), body, _SUBMIT_TIMEOUT)
+        return await self._call(self._submits, "POST", self.host.path(path), body, _SUBMIT_TIMEOUT, may_send=may_send)
 
     async def call(self, row: Endpoint, fields: Mapping[str, object], body: bytes) -> Envelope:
         """Send a call that makes no task; never sent twice by itself, since some are charged.
@@ -197,10 +227,11 @@ class Transport:
         timeout: aiohttp.ClientTimeout,
         *,
         is_call: bool = False,
+        may_send: Callable[[], bool] = _always,
     ) -> Envelope:
         credentials = self._credentials
         for last in (False, True):
-            raw = await self._exchange(session, method, url, body, timeout)
+            raw = await self._exchange(session, method, url, body, timeout, may_send)
             if isinstance(raw, KlingError):
                 raise raw
             try:
@@ -225,11 +256,12 @@ class Transport:
         url: URL,
         body: bytes | None,
         timeout: aiohttp.ClientTimeout,
+        may_send: Callable[[], bool],
     ) -> _Raw | KlingError:
         """Send and read; trouble is returned, not raised, so that no frame with the token stays in a traceback."""
         if session is None or session.closed:
             return ConnectFailed("the connection pool is closed", retryable=False)
-        context = _Trace(None if self._borrowed is not None else False)
+        context = _Trace(None if self._borrowed is not None else False, may_send)
         try:
             return await self._fetch(session, method, url, body, timeout, context)
         except asyncio.CancelledError:
@@ -238,6 +270,8 @@ class Transport:
             task = asyncio.current_task()
             if task is not None and not task.cancelling():
                 return ended(self.host, sent=context.sent)
+        except _Refrained:
+            return ConnectFailed(f"nothing was sent to {self.host.name}: this process stood still while it connected")
         except Exception as error:  # noqa: BLE001 - the seam: nothing foreign leaves this function
             return translate(error, self.host, sent=context.sent)
         raise asyncio.CancelledError
@@ -258,11 +292,17 @@ class Transport:
         }
         if body is not None:
             headers["Content-Type"] = "application/json"
+        data: Any = body
+        if body is not None and len(body) > _MOST_AT_ONCE:
+            # A stream where it is large: such bytes would be written in one go, and aiohttp warns of that.
+            data = io.BytesIO(body)
+        elif body is not None:
+            data = _Body(body)
+            data.may_send = context.may_send
         async with session.request(
             method,
             url,
-            # A stream where it is large: such bytes would be written in one go, and aiohttp warns of that.
-            data=io.BytesIO(body) if body is not None and len(body) > _MOST_AT_ONCE else body,
+            data=data,
             headers=headers,
             timeout=timeout,
             allow_redirects=False,
@@ -294,6 +334,8 @@ def _make_session(limit: int, keepalive_s: float) -> aiohttp.ClientSession:
 
     async def on_headers_sent(_session: object, context: SimpleNamespace, _params: object) -> None:
         # Told before the first byte is written: what was not told of has surely not left.
+        if not context.trace_request_ctx.may_send():
+            raise _Refrained
         context.trace_request_ctx.sent = True
 
     trace.on_request_headers_sent.append(on_headers_sent)

@@ -5,6 +5,7 @@ import base64
 import gc
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from kling_async import (
     SubmissionUnknown,
 )
 from kling_async.emulator import Fault
+from kling_async.endpoints import find_endpoint
 from kling_async.journal import Change, Entry, Fact, MemoryJournal, MemoryStore
+from kling_async.recorder import Record
 
 
 class Slow(MemoryJournal):
@@ -576,3 +579,42 @@ async def test_a_job_that_was_left_to_another_process_can_be_asked_for_again() -
         with pytest.raises(DeadlineExceeded):
             await left
         assert_paid_once(emulator, 1)
+
+
+async def test_whoever_stood_still_while_connecting_sends_nothing() -> None:
+    """Between its last look at the lease and the first byte the process waits for a connection, and may be stopped."""
+    store = MemoryStore()
+    async with service(duration_s=60.0, unique_external_ids=False) as emulator:
+        async with client(emulator, journal=slow(store, "a"), policy=Policy(lease_s=60)) as kling:
+            await kling.generate(clip("shows that the host finds by external id"))
+            record = kling._runtime.record
+            assert record is not None
+            submit = kling._transport.submit
+            lost: list[bool] = []
+
+            async def stop(path: str, body: bytes, may_send: Any) -> Any:
+                def stopped() -> bool:
+                    if not lost:
+                        lost.append(True)
+                        record.leased_until = 0.0  # as if it had stood still for longer than the lease
+                    return bool(may_send())
+
+                return await submit(path, body, stopped)
+
+            kling._transport.submit = stop  # type: ignore[method-assign, assignment]
+            assert (await kling.generate(clip(), job_id="x")).url
+            assert lost
+        assert count(emulator, "x") == 1
+        assert [request.kind for request in emulator.requests].count("create") == 2, "one of each"
+
+
+def test_a_lease_that_may_be_over_is_no_leave_to_send() -> None:
+    record = Record(journal=slow(MemoryStore(), "a"), host="h", lease_s=90.0, clock=lambda: 100.0, wall=lambda: 0.0)
+    job = Job("x", find_endpoint("text2video"), clip(), created_at=datetime.now(UTC))
+    assert not record.may_send(job), "it is not held"
+    record.held["x"] = Entry(job_id="x", endpoint="text2video", host="h", created_at=0.0, owner="a")
+    assert not record.may_send(job)
+    record.leased_until = 130.0
+    assert record.may_send(job)
+    record.leased_until = 129.9
+    assert not record.may_send(job), "a third of it must be left"
