@@ -7,12 +7,16 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from crash import crowd, histories, pair, restart
 from crash.histories import RANDOM, Setting
+from crash.nursery import Nursery, nursery
 from crash.points import POINTS
+
+T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=200, help="at labelled points; with --jobs: of the one process")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--at-once", type=int, default=60, help="histories under way at once")
+    parser.add_argument("--at-once", type=int, help="histories (60) or pairs (4) under way at once")
     parser.add_argument("--point", action="append", choices=(*POINTS, RANDOM), help="these points only")
     parser.add_argument("--careless", action="store_true", help="without a settle window: this has to fail")
     parser.add_argument("--jobs", type=int, help="one process with so many jobs, killed at random instants")
@@ -46,7 +50,7 @@ def _histories(folder: Path, options: argparse.Namespace) -> int:
     setting = Setting.careless() if options.careless else Setting()
     made = histories.plans(options.kills, options.seed, setting, options.point or (*POINTS, RANDOM))
     began = time.monotonic()
-    asyncio.run(histories.run(folder, made, setting, at_once=options.at_once))
+    _live(lambda home: histories.run(folder, home, made, setting, at_once=options.at_once or 60))
     print_table(histories.table(made))
     say(f"{time.monotonic() - began:.0f} s, seed {options.seed}, {setting}")
     bad = [history for history in made if not history.is_good]
@@ -57,11 +61,8 @@ def _histories(folder: Path, options: argparse.Namespace) -> int:
 
 def _crowd(folder: Path, options: argparse.Namespace) -> int:
     setting = Setting(settle_s=8.0, commit_s=3.0)
-    found = asyncio.run(
-        crowd.run(
-            folder, jobs=options.jobs, kills=options.kills, seed=options.seed, setting=setting, every_s=options.every
-        )
-    )
+    size: dict[str, Any] = {"jobs": options.jobs, "kills": options.kills, "every_s": options.every}
+    found = _live(lambda home: crowd.run(folder, home, **size, seed=options.seed, setting=setting))
     say(
         f"{found.jobs:,} jobs, {found.kills} kills: {found.tasks:,} tasks by {found.creates:,} creates, "
         f"{found.requests:,} requests; {len(found.verdict.twice)} paid twice, {len(found.verdict.unpaid)} unpaid, "
@@ -75,17 +76,32 @@ def _crowd(folder: Path, options: argparse.Namespace) -> int:
 
 
 def _pairs(folder: Path, options: argparse.Namespace) -> int:
-    found = [
-        asyncio.run(pair.run(folder, seed=options.seed + number, stop=options.stop)) for number in range(options.pairs)
-    ]
+    room = asyncio.Semaphore(options.at_once or 4)
+
+    async def one(home: Nursery, seed: int) -> pair.Pair:
+        async with room:
+            return await pair.run(folder, home, seed=seed, stop=options.stop)
+
+    async def every(home: Nursery) -> list[pair.Pair]:
+        return await asyncio.gather(*(one(home, options.seed + number) for number in range(options.pairs)))
+
+    found = _live(every)
     print_table([one.row() for one in found])
     return int(not all(one.is_good for one in found))
 
 
 def _restart(folder: Path, options: argparse.Namespace) -> int:
-    found = asyncio.run(restart.run(folder, settled=options.settled, open_count=options.open))
+    found = _live(lambda home: restart.run(folder, home, settled=options.settled, open_count=options.open))
     print_table([found])
     return 0
+
+
+def _live(what: Callable[[Nursery], Coroutine[Any, Any, T]]) -> T:
+    async def lived() -> T:
+        async with nursery() as home:
+            return await what(home)
+
+    return asyncio.run(lived())
 
 
 def say(line: str) -> None:

@@ -11,16 +11,27 @@ import os
 import random
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from crash.points import POINTS, Bomb, put
-from kling_async import Job, KlingError, KlingSession, Policy, TextToVideo, official, transport
+from kling_async import Job, JournalLocked, KlingError, KlingSession, Policy, TextToVideo, official, transport
+from kling_async.endpoints import body_of, from_mapping, to_plain
 from kling_async.journal_sqlite import SqliteJournal
 from kling_async.owners import name_owner
 
+T = TypeVar("T")
 _AT_ONCE = 500  # jobs submitted together: their records share a commit
+_TRIES = 12  # of what a locked journal refuses, after 5 s each: a process that stands still may hold it so long
+
+
+def warm_up() -> None:
+    """Let the codec make once, for all lives, what it makes when a request is first written or read."""
+    request = TextToVideo(prompt="a scene", duration="5")
+    from_mapping(TextToVideo, to_plain(request))
+    body_of(request, official("http://127.0.0.1"))
 
 
 def live(spec: dict[str, Any], pipe: int) -> None:
@@ -53,7 +64,7 @@ async def _live(spec: dict[str, Any], tell: Any) -> None:
     host = official(spec["url"])
     async with KlingSession(api_key=spec["key"], base_url=host, journal=journal, policy=policy) as kling:
         tell(open=True)
-        adopted = await kling.adopt()
+        adopted = await _patiently(kling.adopt)
         tell(adopted=len(adopted))
         if spec.get("adopt_only"):
             await _followed(adopted, tell)
@@ -75,7 +86,19 @@ async def _live(spec: dict[str, Any], tell: Any) -> None:
 
 
 async def _submit(kling: KlingSession, name: str) -> Job:
-    return await kling.submit(TextToVideo(prompt=f"scene {name}", duration="5"), job_id=name)
+    return await _patiently(lambda: kling.submit(TextToVideo(prompt=f"scene {name}", duration="5"), job_id=name))
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try again while another process holds the journal: nothing was sent then, as the error says."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await attempt()
+        except JournalLocked as error:
+            if not error.retryable or error.paid != "no":
+                raise
+        await asyncio.sleep(0.1)
+    return await attempt()
 
 
 async def _finish(kling: KlingSession, job: Job, folder: Path, spec: dict[str, Any]) -> tuple[str, list[Any]]:

@@ -176,8 +176,9 @@ def _hear(reading: int, raised: _Raised, watched: selectors.BaseSelector) -> Non
 
 def serve() -> None:
     """Fork a child for each line on standard input; at its end kill those that are left."""
-    import crash.life  # noqa: F401 - imported once, for all children
+    from crash.life import warm_up  # imported once, for all children
 
+    warm_up()
     watched = selectors.DefaultSelector()
     watched.register(0, selectors.EVENT_READ)
     orders = b""

@@ -1,7 +1,8 @@
 """Two processes finish one list on one journal, and one of them is stopped for longer than its lease.
 
 Each submits the whole list, one from the front and one from the back: whoever records a job first holds it, and the
-other follows it in the journal. The host takes an id twice, and has no lists, so that every question names its task.
+other follows it in the journal. One that is to be stopped at a point holds all of them. The host takes an id twice, and
+has no lists, so that every question names its task.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import attrs
 
 from crash.histories import LIFE_LIMIT_S, Setting
 from crash.judge import Verdict, Witness, judge, ledger, polls
-from crash.nursery import Child, nursery
+from crash.nursery import Child, Nursery
 
 JOBS = 30
 LEASE_S = 1.2
 SLACK_S = 0.75  # of a noisy machine: a question that was on its way, a loop that was late
 
-# Where the first process is stopped. The last is the window that a client cannot close: it has looked, and sends.
+# Where the first process is stopped.
 STOPS = {
     "at random": None,
     "before it records that it sends": "P2 intent committed",
@@ -32,8 +33,11 @@ STOPS = {
     "answer read, not recorded": "P6 answer read, not journaled",
     "its lease being renewed": "lease: before renewal",
 }
-OPEN_WINDOWS = ("between the last look and the first byte",)
-SENDING = ("the record that it sends not yet committed", "recorded that it sends, not told", *OPEN_WINDOWS)
+SENDING = (
+    "the record that it sends not yet committed",
+    "recorded that it sends, not told",
+    "between the last look and the first byte",
+)
 READ_GAP_S = 6.0  # between two reads after the settle window, and a little more
 
 
@@ -82,11 +86,12 @@ class Pair:
         }
 
 
-async def run(folder: Path, *, seed: int, stop: str | None = None) -> Pair:
+async def run(folder: Path, home: Nursery, *, seed: int, stop: str | None = None) -> Pair:
     """Let two processes finish a list, and stop one.
 
     Args:
         folder: for the journal; one of its own is made in it.
+        home: where lives begin.
         seed: of everything random.
         stop: a key of STOPS; at a random instant if left out.
     """
@@ -105,11 +110,13 @@ async def run(folder: Path, *, seed: int, stop: str | None = None) -> Pair:
         slots=10,
         seed=seed,
     )
-    paused_s = rng.uniform(2.0, 4.0) * LEASE_S
+    paused_s = rng.uniform(3.0, 5.0) * LEASE_S
     if stop in SENDING:  # until the other one has looked long enough, and sends the same job itself
         paused_s += setting.settle_s + READ_GAP_S
-    async with asyncio.timeout(2 * LIFE_LIMIT_S), emulator, nursery() as home:
-        policy = {"settle_s": setting.settle_s, "sweep_s": 0.4, "late_s": 0.6, "ceiling_s": 1.0, "lease_s": LEASE_S}
+    trouble = ""
+    async with asyncio.timeout(2 * LIFE_LIMIT_S), emulator:
+        policy = {"settle_s": setting.settle_s, "sweep_s": 0.4, "late_s": 0.6, "price_s": 0.05, "ceiling_s": 1.0}
+        policy["lease_s"] = LEASE_S
         spec: dict[str, Any] = {
             "url": emulator.url,
             "key": emulator.api_key,
@@ -122,9 +129,14 @@ async def run(folder: Path, *, seed: int, stop: str | None = None) -> Pair:
         struck = {"point": point, "nth": rng.randint(1, 6), "signal": signal.SIGSTOP} if point else {}
         first = home.start({**spec, "jobs": names, "agent": "first", **struck})
         await first.has_begun.wait()
-        await asyncio.sleep(rng.uniform(0.0, 0.1))
+        if point is None:
+            await asyncio.sleep(rng.uniform(0.0, 0.1))
+        elif not await _is_struck(first):
+            trouble = "it was not stopped"
+        # Where the first one stops by itself it has the whole list: the second one must not be quicker.
         second = home.start({**spec, "jobs": names[::-1], "agent": "second"})
-        trouble = await _stop(first, rng, by_itself=point is not None)
+        if point is None:
+            await _stop(first, rng)
         await asyncio.sleep(paused_s)
         await first.send(signal.SIGCONT)
         ended = {"first": await first.ended, "second": await second.ended}
@@ -141,18 +153,19 @@ async def run(folder: Path, *, seed: int, stop: str | None = None) -> Pair:
         return Pair(stop, paused_s, max(map(_overlap_s, both), default=0.0), len(both), creates, verdicts, trouble)
 
 
-async def _stop(child: Child, rng: random.Random, *, by_itself: bool) -> str:
-    if not by_itself:
-        while not any("adopted" in line for line in child.told):
-            await asyncio.sleep(0.005)
-        await asyncio.sleep(rng.uniform(0.0, 3.0))
-        await child.send(signal.SIGSTOP)
-        return ""
+async def _is_struck(child: Child) -> bool:
     while not any("struck" in line for line in child.told):
         if child.ended.done():
-            return "it was not stopped"
+            return False
         await asyncio.sleep(0.005)
-    return ""
+    return True
+
+
+async def _stop(child: Child, rng: random.Random) -> None:
+    while not any("adopted" in line for line in child.told):
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(rng.uniform(0.0, 3.0))
+    await child.send(signal.SIGSTOP)
 
 
 def _overlap_s(times: dict[str, list[float]]) -> float:

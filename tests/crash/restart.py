@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crash.judge import Witness
-from crash.nursery import nursery
+from crash.nursery import Nursery
 from kling_async import TextToVideo, official
 from kling_async.endpoints import endpoint_of, to_plain
 from kling_async.journal import fingerprint
@@ -24,10 +24,10 @@ from kling_async.journal_store import _seal
 _PART = 20_000
 
 
-async def run(folder: Path, *, settled: int, open_count: int) -> dict[str, str | int | float | None]:
+async def run(folder: Path, home: Nursery, *, settled: int, open_count: int) -> dict[str, str | int | float | None]:
     """Give how long it took, seconds: to open, to the first question, and until every task was asked about."""
     emulator = Witness(dialect="official", duration_s=3600.0)
-    async with emulator, nursery() as home:
+    async with emulator:
         from kling_async.emulator.routes import find_route
 
         row = find_route(emulator, "POST", "/v1/videos/text2video").row
