@@ -3,10 +3,11 @@
 import asyncio
 import logging
 
+import aiohttp
 import pytest
-from flow_tools import EPOCH, assert_paid_once, client, clip, kinds, service
+from flow_tools import EPOCH, SOCKET, assert_paid_once, client, clip, host_of, kinds, service, wall
 
-from kling_async import AccountError, AuthError, ConfigError, Policy, Status
+from kling_async import AccountError, AuthError, ConfigError, KlingSession, Policy, Status
 from kling_async.emulator import Fault
 
 BROKE = [(429, 1100), (429, 1101), (429, 1102), (403, 1103), (429, 1304)]
@@ -163,3 +164,15 @@ async def test_what_a_curious_question_is_told_counts_too() -> None:
         await asyncio.sleep(39)
         later = [request for request in emulator.requests if request.at > hit[0].at and request.kind != "create"]
         assert len(later) <= 6, "what was on its way already, and nothing more"
+
+
+async def test_a_key_can_be_changed_before_the_session_is_open() -> None:
+    """Whoever fetches it late: nothing runs yet that would have to be told."""
+    async with service(duration_s=20.0) as emulator:
+        connector = aiohttp.UnixConnector(path=SOCKET)
+        async with aiohttp.ClientSession(connector=connector) as http:
+            kling = KlingSession(api_key="wrong-key", base_url=host_of(emulator), http=http, wall=wall, seed=7)
+            kling.renew_credentials(api_key=emulator.api_key)
+            async with kling:
+                assert (await kling.generate(clip())).url
+        assert_paid_once(emulator, 1)

@@ -1,6 +1,7 @@
 """A journal that was lost is made again from the account's own lists, and nothing is paid twice for it."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -274,3 +275,20 @@ async def test_a_host_that_cannot_tell() -> None:
         with pytest.raises(SessionClosed):
             await kling.recover()
     assert "list" not in find_host("cometapi").lacks
+
+
+async def test_a_row_that_cannot_be_read_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    async with service(duration_s=50.0) as emulator:
+        jobs = await made_and_lost(emulator, [clip(f"scene {index}") for index in range(3)])
+        good = [
+            {"task_id": job.task_id, "task_status": "processing", "task_info": {"external_task_id": job.id}}
+            for job in jobs
+        ]
+        broken = {"task_id": ["no id"], "task_status": "processing"}
+        page = json.dumps({"code": 0, "data": [good[0], broken, *good[1:]]}).encode()
+        emulator.faults.append(Fault(action="body", kind="list", status=200, body=page, nth=1))
+        async with client(emulator, journal=journal(store)) as kling:
+            recovery = await kling.recover()
+    assert (recovery.added, set(store.entries)) == (3, {job.id for job in jobs})
+    assert "cannot be read" in caplog.text

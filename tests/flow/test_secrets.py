@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import pickle
 import traceback
@@ -167,3 +168,20 @@ async def test_cancelling_a_question_in_flight_shows_nothing() -> None:
         with pytest.raises(asyncio.CancelledError) as caught:
             await asking
         assert_hidden(shown(caught.value, kling), "cancelled")
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_a_secret_within_a_quoted_answer_is_scrubbed(renewed: bool) -> None:
+    """A gateway puts the service's whole answer, as a text, into its own: the key is written with two escapes there."""
+    inner = json.dumps({"code": 1002, "message": f"invalid token {KEY}"}).replace("-", "\\u002d")
+    echo = json.dumps({"error": {"message": inner, "type": "upstream_error", "code": ""}}).encode()
+    assert KEY.encode() not in echo
+    async with service(faults=[Fault(action="body", kind="create", status=401, body=echo)]) as emulator:
+        async with client(emulator) as kling:
+            if renewed:
+                kling.renew_credentials(api_key="another-key")  # the one before stays secret
+                emulator.api_key = "another-key"
+            with pytest.raises(AuthError, match="invalid token") as caught:
+                await kling.generate(clip())
+            assert caught.value.code == 1002
+            assert_hidden(shown(caught.value, kling), "quoted")

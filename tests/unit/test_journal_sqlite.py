@@ -889,3 +889,10 @@ async def test_secrets_have_no_place_in_it(file: Path) -> None:
             columns |= {row[1] for row in store._db.execute(f"PRAGMA table_info({table})")}
     words = ("secret", "token", "api_key", "password", "authorization")
     assert not {column for column in columns for word in words if word in column}
+
+
+def test_a_name_in_the_file_that_is_no_text_is_damage() -> None:
+    """What sqlite3 raises when it cannot even tell what is wrong is not a bug of ours to be reported."""
+    told = journal_store.translated(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"))
+    assert isinstance(told, JournalCorrupt)
+    assert "no text" in str(told)

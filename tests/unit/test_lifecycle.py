@@ -1,5 +1,6 @@
 """lifecycle.py: what may happen to one job, as tables."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,12 +14,17 @@ from unit_tools import seen
 from kling_async import Asset, Billing, Observation, Policy, Status, TaskStatus
 from kling_async.errors import (
     AnswerTimeout,
+    AuthError,
     BadEnvelope,
     ConnectFailed,
     ConnectionLost,
     InvalidRequest,
+    JournalError,
     KlingError,
+    LeaseLost,
     NoOutputs,
+    Paid,
+    ServerFault,
     ServiceError,
     SlotsFull,
     TaskFailed,
@@ -39,11 +45,13 @@ from kling_async.lifecycle import (
     Unsure,
     Verdict,
     is_gone,
+    is_new,
     is_stale,
     judge_search,
     judge_submission,
     look_again,
     may_follow,
+    may_insist,
     next_look,
     outcome_of,
     paid_so_far,
@@ -92,6 +100,13 @@ def test_what_a_job_has_cost_so_far(status: Status, paid: str) -> None:
     assert paid_so_far(status) == paid
 
 
+def test_a_job_that_waits_to_be_sent_again_may_have_a_task_after_all() -> None:
+    """However surely it was not found: it was sent once."""
+    assert paid_so_far(Q, Search(0.0)) == "maybe"
+    assert paid_so_far(R, Search(0.0)) == "no"
+    assert paid_so_far(A, Search(0.0)) == "yes"
+
+
 # --- the answer to a submission ------------------------------------------------------------------------------------
 
 
@@ -106,6 +121,8 @@ VERDICTS: list[tuple[Observation | KlingError, type[Verdict]]] = [
     (seen(TaskStatus.FAILED), Accepted),
     (ConnectFailed("refused"), NotSent),
     (ConnectFailed("certificate", retryable=False), NotSent),
+    (JournalError("disk full", paid="no"), NotSent),  # nothing is sent that is not recorded
+    (LeaseLost("another process has it", paid="no"), NotSent),
     (ConnectionLost("reset"), Unsure),
     (AnswerTimeout("slow"), Unsure),
     (BadEnvelope("HTML"), Unsure),
@@ -136,6 +153,8 @@ VERDICTS: list[tuple[Observation | KlingError, type[Verdict]]] = [
     (service(None, 400), Refused),
     (service(None, 401), Barred),
     (service(None, 403), Refused),
+    (AuthError("not this model", http_status=200), Refused),
+    (AuthError("not this model"), Refused),
     (service(None, 404), Refused),
     (service(None, 408), Unsure),
     (service(None, 500), Unsure),
@@ -178,6 +197,29 @@ def test_case_4_every_answer_to_a_submission_has_its_verdict(
         assert judged.error.paid == "no"
 
 
+@pytest.mark.parametrize(
+    ("error", "paid"),
+    [
+        (ServerFault("internal error"), "no"),
+        (TransportError("odd"), "no"),
+        (KlingError("odd"), "maybe"),
+        (KlingError("odd"), "yes"),
+    ],
+)
+def test_whoever_says_what_it_cost_a_doubt_stays_a_doubt(error: KlingError, paid: Paid) -> None:
+    """What may have taken effect is not refused because some code believes that it cost nothing."""
+    error.paid = paid
+    assert type(judge_submission(error)) is Unsure
+
+
+@pytest.mark.parametrize("http_status", [None, 200, 400, 403, 404, 405, 406, 500, 502])
+def test_a_page_that_is_not_there_made_nothing_and_any_other_page_may_have(http_status: int | None) -> None:
+    """A wrong base URL must not leave every job unsure; a page from a proxy says nothing of what is behind it."""
+    page = BadEnvelope("an HTML page")
+    page.http_status = http_status
+    assert type(judge_submission(page)) is (Refused if http_status in {404, 405} else Unsure)
+
+
 @pytest.mark.parametrize(("code", "status"), [(1201, 400), (1205, 400), (None, 409), (1205, 200), (5000, 500)])
 def test_case_5_a_duplicate_is_a_success_in_disguise(code: int | None, status: int) -> None:
     """Section 20, case 5: its code and status are not documented, only the words "already exists"."""
@@ -189,6 +231,15 @@ def test_case_5_a_duplicate_is_a_success_in_disguise(code: int | None, status: i
 # --- looking up an unsure job --------------------------------------------------------------------------------------
 
 USUAL = Policy()
+
+
+def test_a_search_begins_with_nothing_known() -> None:
+    """Each count is evidence towards a second POST: none may be there that no answer has given."""
+    begun = Search(70.0)
+    assert (begun.looks, begun.answered, begun.absent, begun.resent, begun.exists) == (0, 0, 0, 0, False)
+    assert begun.looked_at == -math.inf
+    assert begun.absent_at == 0.0, "never seen absent is long ago, and no fresh proof"
+    assert next_look(begun, USUAL) == 70.5
 
 
 def test_looks_follow_the_schedule_of_the_design() -> None:
@@ -216,6 +267,23 @@ def test_looks_keep_their_distance_however_late_they_are() -> None:
     look_again(late, 40_000.0)
     assert next_look(late, USUAL) == 40_000.0
     assert (late.absent, late.answered) == (1, 1)
+
+
+def test_a_squeezed_schedule_keeps_its_distance_in_proportion() -> None:
+    late = Search(0.0, looks=7, looked_at=30_000.0)
+    assert next_look(late, Policy(settle_s=6)) == pytest.approx(30_000.05)
+    assert next_look(late, Policy(settle_s=600)) == 30_000.5
+
+
+def test_another_look_is_due_at_once_and_needs_one_more_absent_read() -> None:
+    """A job that waited too long to be sent again: what was known of it is one read, and one more decides."""
+    search = Search(0.0, looks=9, answered=5, absent=5, resent=1)
+    look_again(search, 500.0)
+    assert next_look(search, USUAL) == 500.0
+    assert judge_search(search, can_find=True, now=500.0, policy=USUAL) == Look()
+    search.absent += 1
+    assert judge_search(search, can_find=True, now=500.0, policy=USUAL) == Resend(proved=True)
+    assert search.resent == 1
 
 
 @given(st.floats(0.1, 1000), st.integers(0, 50))
@@ -246,8 +314,10 @@ def test_nothing_is_sent_again_and_nothing_given_up_within_the_window(*, can_fin
     [
         # A host that has shown that it can find: two independent reads after the window prove absence.
         ({}, True, 60, Resend()),
+        ({"absent": 3, "answered": 3}, True, 90, Resend()),
         ({"absent": 1}, True, 60, Look()),
         ({"absent": 1, "answered": 50}, True, 119, Look()),
+        ({"absent": 1, "answered": 50}, True, 1e6, Look()),  # one more read, and it is known
         # It finds in lists alone, which cannot say that one is absent: asked long enough, the user decides.
         ({"absent": 0, "answered": 50}, True, 120, GiveUp()),
         ({"absent": 0, "answered": 1}, True, 1e6, Look()),
@@ -267,6 +337,7 @@ def test_nothing_is_sent_again_and_nothing_given_up_within_the_window(*, can_fin
         ({}, None, 60, Look()),
         ({}, None, 119.9, Look()),
         ({}, None, 120, GiveUp()),
+        ({}, None, 1e6, GiveUp()),
         ({"answered": 0, "absent": 0}, None, 1e6, Look()),  # an outage: nobody answered any look
     ],
 )
@@ -274,6 +345,52 @@ def test_an_unsure_job_is_sent_again_only_upon_proof(
     change: dict[str, Any], *, can_find: bool | None, age_s: float, decision: Look | Resend | GiveUp
 ) -> None:
     assert judged(attrs.evolve(DONE, **change), can_find=can_find, age_s=age_s) == decision
+
+
+INSISTING = Policy(on_unknown="resend")
+
+
+@pytest.mark.parametrize(
+    ("change", "can_find", "age_s", "decision"),
+    [
+        ({}, False, 60, Resend(proved=False)),
+        ({}, None, 120, Resend(proved=False)),
+        ({"absent": 0}, True, 120, Resend(proved=False)),
+        ({"resent": 1}, False, 60, Resend(proved=False)),
+        # Its owner takes the risk of one doubt, not of a host that loses every answer, nor against the host's own word.
+        ({"resent": 2}, False, 60, GiveUp()),
+        ({"exists": True}, False, 60, GiveUp()),
+        ({"exists": True}, True, 120, GiveUp()),
+        # No sooner than a job is given up for others.
+        ({}, None, 119.9, Look()),
+        ({"answered": 1}, False, 1e6, Look()),
+        # Where the host can prove it, proof it is.
+        ({}, True, 60, Resend(proved=True)),
+        ({"resent": 2}, True, 60, GiveUp()),
+    ],
+)
+def test_who_says_so_beforehand_has_unknown_jobs_sent_again(
+    change: dict[str, Any], *, can_find: bool | None, age_s: float, decision: Look | Resend | GiveUp
+) -> None:
+    assert judged(attrs.evolve(DONE, **change), can_find=can_find, age_s=age_s, policy=INSISTING) == decision
+
+
+@pytest.mark.parametrize(
+    ("search", "insists"),
+    [
+        (None, True),
+        (Search(0.0), True),
+        (Search(0.0, resent=1), True),
+        (Search(0.0, resent=2), False),
+        (Search(0.0, resent=3), False),
+        (Search(0.0, exists=True), False),
+    ],
+)
+def test_what_has_a_task_for_sure_or_was_sent_thrice_is_not_insisted_on(
+    search: Search | None, *, insists: bool
+) -> None:
+    assert may_insist(search, INSISTING) is insists
+    assert may_insist(search, USUAL) is False, "only who said so beforehand takes that risk"
 
 
 @given(
@@ -348,6 +465,24 @@ def test_case_20_old_news_is_known_by_its_time(before: Observation | None, news:
 FILE = (Asset(kind="video", url="https://u", duration_s=5.1),)
 
 
+@pytest.mark.parametrize(
+    ("before", "news", "new"),
+    [
+        (None, seen(), True),
+        (seen(), seen(), False),
+        (seen(updated_at=T0), seen(updated_at=T0, request_id="r2", raw={"a": 1}, reason="why"), False),
+        (seen(TaskStatus.SUBMITTED), seen(TaskStatus.PROCESSING), True),
+        (seen(word="processing"), seen(word="rendering"), True),
+        (seen(updated_at=T0), seen(updated_at=T1), True),
+        (seen(updated_at=T0), seen(updated_at=T0, assets=FILE), True),  # files may come without a new time stamp
+    ],
+)
+def test_news_is_new_when_it_says_something_that_was_not_seen(
+    before: Observation | None, news: Observation, *, new: bool
+) -> None:
+    assert is_new(before, news) is new
+
+
 def test_a_success_with_a_file_is_a_result() -> None:
     news = seen(
         TaskStatus.SUCCEEDED,
@@ -382,13 +517,17 @@ def test_case_19_what_is_not_final_ends_nothing(status: TaskStatus) -> None:
 
 def test_case_17_a_success_without_a_file_is_asked_again_and_then_fails_distinctly() -> None:
     """Section 20, case 17: not for ever, and never reported as a success."""
-    news = seen(TaskStatus.SUCCEEDED)
+    news = seen(TaskStatus.SUCCEEDED, request_id="r9")
     assert [outcome_of(news, "e", count) for count in range(3)] == [None] * 3
     outcome = outcome_of(news, "e", 3)
     assert isinstance(outcome, Failed)
     assert outcome.status is Status.FAILED
     assert type(outcome.error) is NoOutputs
     assert (outcome.error.paid, outcome.error.retryable, outcome.error.task_id) == ("yes", False, "t1")
+    assert str(outcome.error).startswith("the task succeeded without any file")
+    late = outcome_of(news, "e", 50)
+    assert isinstance(late, Failed), "whatever made us miss the moment"
+    assert outcome.error.request_id == "r9", "what the service's own people ask for first"
 
 
 @pytest.mark.parametrize(
@@ -398,6 +537,10 @@ def test_case_17_a_success_without_a_file_is_asked_again_and_then_fails_distinct
         ({"billing": Billing(units=Decimal(0))}, "no"),
         ({"billing": Billing(list_price=Decimal(3))}, "no"),
         ({"billing": Billing(units=Decimal(3))}, "yes"),
+        ({"billing": Billing(units=Decimal("0.5"))}, "yes"),
+        ({"billing": Billing(units=Decimal(-3))}, "no"),  # given back
+        ({"billing": Billing(amount=Decimal("-0.5"))}, "no"),
+        ({"billing": Billing(amount=Decimal(0), units=Decimal(0))}, "no"),
         ({"billing": Billing(amount=Decimal("0.01"))}, "yes"),
         ({"upstream": TaskStatus.FAILED}, "no"),
         ({"upstream": TaskStatus.PROCESSING}, "maybe"),
@@ -410,11 +553,12 @@ def test_case_21_a_failed_task_is_not_billed_unless_the_answer_says_otherwise(
     fields: dict[str, Any], paid: str
 ) -> None:
     """Section 20, case 21: a gateway that fails by its own clock refunds, while the service may still finish."""
-    outcome = outcome_of(seen(TaskStatus.FAILED, reason="risk", **fields), "e", 0)
+    outcome = outcome_of(seen(TaskStatus.FAILED, reason="risk", request_id="r9", **fields), "e", 0)
     assert isinstance(outcome, Failed)
     assert outcome.status is Status.FAILED
     assert isinstance(outcome.error, TaskFailed)
     assert (outcome.error.reason, outcome.error.task_id, outcome.error.paid) == ("risk", "t1", paid)
+    assert outcome.error.request_id == "r9"
 
 
 @pytest.mark.parametrize("status", TaskStatus)
@@ -426,10 +570,15 @@ def test_an_open_job_is_accepted_or_processing(status: TaskStatus) -> None:
     ("misses", "silent_s", "age_s", "gone"),
     [
         (5, 120, 180, True),
+        (6, 121, 181, True),
+        (5, 1e6, 180, True),
+        (5, 120, 1e6, True),
         (4, 1e6, 1e6, False),
         (5, 119.9, 1e6, False),
         (99, 120, 179.9, False),  # right after its creation that is lag, not loss
         (1, 0, 0, False),
+        (2, 1e6, 1e6, False),
+        (3, 0, 0, False),  # enough only where nobody but the caller speaks of it
     ],
 )
 def test_case_13_not_found_is_lag_at_first_and_loss_later(
@@ -439,3 +588,9 @@ def test_case_13_not_found_is_lag_at_first_and_loss_later(
     now = 5e6
     assert is_gone(misses, now - silent_s, now - age_s, now, known=True) is gone
     assert is_gone(misses, now - silent_s, now - age_s, now, known=False) is (misses >= 3)
+
+
+def test_the_age_of_the_loops_clock_does_not_matter() -> None:
+    """Its moments count from when the machine was started: on one that just was, they are small."""
+    assert is_gone(5, 100.0, 50.0, 1000.0, known=True)
+    assert not is_gone(5, 900.0, 50.0, 1000.0, known=True)

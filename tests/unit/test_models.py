@@ -90,3 +90,10 @@ def test_a_policy_is_held_to_its_bounds(field: str, good: Any, bad: Any) -> None
     assert getattr(Policy(**{field: good}), field) == good
     with pytest.raises(ValueError, match=field):
         Policy(**{field: bad})
+
+
+@pytest.mark.parametrize("word", ["ask", "", None, True, "RESEND"])
+def test_what_becomes_of_unknown_jobs_is_said_in_one_of_two_words(word: Any) -> None:
+    """It decides about money: a word that is not understood must not be taken for either."""
+    with pytest.raises(ValueError, match=r"on_unknown=.* must be one of raise, resend"):
+        Policy(on_unknown=word)

@@ -1,5 +1,6 @@
 """recorder: what is written down of a job, whose it is, and what is read back."""
 
+import asyncio
 import math
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from kling_async import (
     AnswerTimeout,
     Asset,
+    ConfigError,
     Job,
     JobAbandoned,
     JournalError,
@@ -25,9 +27,12 @@ from kling_async import (
     SubmissionUnknown,
     TaskFailed,
     TextToVideo,
+    recorder,
 )
 from kling_async.endpoints import find_endpoint
 from kling_async.journal import Change, Entry
+from kling_async.journal_sqlite import SqliteJournal
+from kling_async.media_record import needed_texts
 from kling_async.models import Failed, Succeeded
 from kling_async.owners import has_ended, name_owner
 from kling_async.recorder import NoRecord, Record, outcome_from, plain_outcome
@@ -237,3 +242,175 @@ async def test_a_claim_that_takes_nothing_prolongs_nothing() -> None:
         assert await mine.claim() == []
     assert (store.leases["me"], mine.next_moment()) == (until, renew_at)
     assert mine.leased_until == until
+
+
+@pytest.mark.parametrize("jobs", [0, 1, 2, 3, 4, 5])
+async def test_more_jobs_than_are_taken_over_at_once_are_all_taken_over(
+    jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that left a hundred thousand open jobs behind: none may be forgotten at the edge of a portion."""
+    monkeypatch.setattr(recorder, "_CLAIMED_AT_ONCE", 2)
+    store, clock = MemoryStore(), Clock()
+    before, mine = await record(store, "before", clock), await record(store, "me", clock)
+    ids = {f"j{index}" for index in range(jobs)}
+    for job_id in ids:
+        await before.add(job(job_id), callback_url=None, timeout_s=None)
+    assert await mine.claim() == [], "its lease runs"
+    clock.now += 91
+    taken = await mine.claim()
+    assert len(taken) == jobs
+    assert {entry.job_id for entry in taken} == set(mine.held) == ids
+
+
+async def test_a_job_that_has_ended_is_given_and_not_held() -> None:
+    store, clock = MemoryStore(), Clock()
+    mine, other = await record(store, "me", clock), await record(store, "other", clock)
+    one = job()
+    await other.add(one, callback_url=None, timeout_s=None)
+    other.settle(one, Failed(Status.FAILED, TaskFailed("risk")), lambda _error: None)
+    entry_ = await mine.take("j1")
+    assert entry_ is not None
+    assert entry_.state is Status.FAILED
+    assert (mine.held, mine.next_moment()) == ({}, None), "there is nothing to renew"
+
+
+class NoFacts(MemoryJournal):
+    """Its disk is full."""
+
+    async def learn(self, key: str, value: object) -> None:
+        raise JournalError("disk full")
+
+
+async def test_a_fact_that_cannot_be_written_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    journal = NoFacts(wall=clock, owner="me", store=MemoryStore())
+    await journal.open()
+    mine = Record(journal=journal, host="https://h", lease_s=90.0, clock=clock, wall=clock)
+    await mine.learn("finds text2video single", True)
+    assert await mine.learned("finds text2video single") is None
+    assert "a fact is not recorded: disk full" in caplog.text
+
+
+@pytest.mark.parametrize(("age_s", "known"), [(0, True), (86_399, True), (86_400, False), (-1, False)])
+async def test_facts_are_good_for_a_day(age_s: float, known: bool) -> None:
+    """And one from the future was written by a clock that is wrong: it is found out again."""
+    store, clock = MemoryStore(), Clock()
+    mine = await record(store, "me", clock)
+    await mine.learn("finds text2video single", False)
+    clock.now += age_s
+    assert (await mine.learned("finds text2video single") is False) is known
+    assert await mine.learned("finds text2video batch") is None
+
+
+async def test_what_was_made_elsewhere_is_told_at_once_and_not_recorded() -> None:
+    store, told = MemoryStore(), list[object]()
+    mine = await record(store, "me", Clock())
+    mine.note(job("attached"), Status.PROCESSING, told.append)
+    mine.settle(job("attached"), Failed(Status.FAILED, TaskFailed("risk")), told.append)
+    assert told == [None, None]
+    assert store.entries == {}
+
+
+async def test_an_end_that_json_cannot_hold_is_told_and_not_tried_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    """It would fail each time: whoever waits is told the end all the same, with the reason why it is not on record."""
+    clock, told = Clock(), list[object]()
+
+    class Refusing(MemoryJournal):
+        def put(self, change: Change, then: Any = None) -> None:
+            raise ConfigError("JSON cannot hold it")
+
+    journal = Refusing(wall=clock, owner="me", store=MemoryStore())
+    await journal.open()
+    mine = Record(journal=journal, host="https://h", lease_s=90.0, clock=clock, wall=clock)
+    await mine.add(job(), callback_url=None, timeout_s=None)
+    mine.note(job(), Status.UNSURE)
+    mine.settle(job(), Failed(Status.FAILED, TaskFailed("risk")), told.append)
+    assert [type(error) for error in told] == [JournalError]
+    assert mine.owed == {}
+    assert caplog.text.count("job j1 is not recorded: JSON cannot hold it") == 2
+
+
+async def test_what_is_put_while_it_is_written_that_a_job_is_sent_is_not_forgotten() -> None:
+    """Abandoned in that moment: if that end cannot be written, it is still owed."""
+    clock, store = Clock(), MemoryStore()
+
+    class Busy(MemoryJournal):
+        broken = False
+
+        async def write(self, change: Change) -> None:
+            await super().write(change)
+            self.broken = True
+            mine.note(one, Status.UNSURE)
+            self.broken = False
+
+        def put(self, change: Change, then: Any = None) -> None:
+            if self.broken:
+                raise JournalError("disk full")
+            super().put(change, then)
+
+    journal = Busy(wall=clock, owner="me", store=store)
+    await journal.open()
+    mine = Record(journal=journal, host="https://h", lease_s=90.0, clock=clock, wall=clock)
+    one = job()
+    await mine.add(one, callback_url=None, timeout_s=None)
+    await mine.sending(one)
+    assert mine.owed["j1"].fields["state"] is Status.UNSURE
+    mine.pay()
+    assert store.entries["j1"].state is Status.UNSURE
+    await asyncio.sleep(0)
+    assert mine.owed == {}
+
+
+async def test_what_was_lost_and_has_ended_meanwhile_is_not_lost_a_second_time() -> None:
+    """Its end was taken while the lease was being renewed: there is nothing to leave to anybody."""
+    clock, store = Clock(), MemoryStore()
+
+    class Ending(MemoryJournal):
+        async def renew(self, job_ids: Any, lease_s: float) -> Any:
+            mine.settle(one, Failed(Status.FAILED, TaskFailed("risk")), lambda _error: None)
+            await super().renew((), lease_s)
+            return list(job_ids)
+
+    journal = Ending(wall=clock, owner="me", store=store)
+    await journal.open()
+    mine = Record(journal=journal, host="https://h", lease_s=90.0, clock=clock, wall=clock)
+    one = job()
+    await mine.add(one, callback_url=None, timeout_s=None)
+    await mine.renew()
+    assert mine.take_lost() == set()
+    assert store.entries["j1"].state is Status.FAILED
+
+
+async def test_long_texts_are_kept_as_long_as_a_job_may_need_them(tmp_path: Path) -> None:
+    """Without its picture a job could not be sent again: only those of ended jobs are removed, a day later."""
+    clock = Clock()
+    journal = SqliteJournal(tmp_path / "jobs.db", wall=clock, owner="me")
+    await journal.open()
+    mine = Record(journal=journal, host="https://h", lease_s=90.0, clock=clock, wall=clock)
+    await mine.tidy()
+    assert not journal.texts.exists(), "there is nothing to tidy up"
+    ends: dict[str, Failed | None] = {
+        "open": None,
+        "ended": Failed(Status.FAILED, TaskFailed("risk")),
+        "doubtful": Failed(Status.UNRESOLVED, SubmissionUnknown("no answer")),
+        "fresh": Failed(Status.FAILED, TaskFailed("risk")),
+    }
+    names: dict[str, set[str]] = {}
+    try:
+        for job_id, end in ends.items():
+            request = TextToVideo(prompt="a boat", extra={"some_text": job_id * 5000})
+            one = Job(job_id, ROW, request, created_at=datetime.fromtimestamp(5, UTC))
+            await mine.add(one, callback_url=None, timeout_s=None)
+            names[job_id] = needed_texts(mine.held[job_id].request)
+            (name,) = names[job_id]
+            written_at = 900.0 if job_id == "fresh" else 5.0
+            os.utime(journal.texts / name, (written_at, written_at))
+            if end is not None:
+                told = asyncio.get_running_loop().create_future()
+                mine.settle(one, end, told.set_result)
+                assert await told is None
+        clock.now = 86_400.0 + 800
+        await mine.tidy()
+        assert {file.name for file in journal.texts.iterdir()} == names["open"] | names["doubtful"] | names["fresh"]
+    finally:
+        await journal.close()

@@ -253,3 +253,80 @@ def test_what_was_learned_while_others_held_the_slots_is_forgotten() -> None:
     gate.taken(1)
     assert (gate.limit, gate.refused_since, gate.running) == (None, None, 1)
     assert gate.admits(1, 11.5)
+
+
+def test_a_task_of_an_earlier_run_holds_its_slots_and_widens_no_window() -> None:
+    """It tells that a slot is taken; how many are allowed at once it does not tell."""
+    gate = Gate(limit=3)
+    gate.adopted(2)
+    assert (gate.running, gate.sending, gate.accepted) == (2, 0, 0)
+    assert admitted(gate) == 1
+    unknown = Gate()
+    unknown.adopted(5)
+    assert admitted(unknown) == 4
+
+
+@pytest.mark.parametrize(("limit", "grown"), [(1, 2), (4, 5), (7, 8), (8, 10), (20, 25)])
+def test_a_limit_is_tried_again_by_a_quarter_after_two_full_turns(limit: int, grown: int) -> None:
+    gate = Gate(limit=limit, running=2 * limit)
+    for turn in range(1, 2 * limit):
+        gate.released_by_end(1)
+        assert (gate.limit, gate.released) == (limit, turn)
+    gate.released_by_end(1)
+    assert (gate.limit, gate.released, gate.running) == (grown, 0, 0)
+
+
+def test_a_refusal_begins_the_turns_anew() -> None:
+    gate = Gate(limit=3, running=2, sending=1, released=5)
+    gate.full(1, NOW, 0.0)
+    assert (gate.limit, gate.released, gate.running, gate.sending) == (2, 0, 2, 0)
+
+
+def test_slots_are_counted_by_what_a_request_takes() -> None:
+    gate = Gate(limit=9)
+    gate.sent(3)
+    gate.sent(3)
+    assert gate.admits(3, NOW)
+    assert not gate.admits(4, NOW)
+    gate.taken(3)
+    assert (gate.running, gate.sending, gate.accepted) == (3, 3, 3)
+    gate.released_by_end(3)
+    assert (gate.running, gate.released) == (0, 3)
+    gate.full(3, NOW, 2.0)
+    assert (gate.running, gate.sending, gate.shut_until) == (0, 0, NOW + 2.0)
+
+
+def test_when_others_have_let_go_the_window_begins_anew() -> None:
+    """What many acceptances of yesterday allowed at once is not known of the slots that others leave today."""
+    gate = Gate(accepted=500, sending=1)
+    gate.full(1, NOW, 1.0)
+    gate.sent(2)
+    gate.taken(2)
+    assert (gate.limit, gate.accepted) == (None, 2)
+    assert admitted(gate) == 6
+
+
+def test_nothing_of_ours_is_sending_where_the_limit_is_not_known_so_one_may_always_go() -> None:
+    gate = Gate(running=40)
+    assert gate.admits(100, NOW)
+    gate.sent(1)
+    assert not gate.admits(100, NOW)
+    assert gate.admits(3, NOW)
+    assert not gate.admits(4, NOW)
+    large = Gate()
+    large.sent(3)
+    assert not large.admits(3, NOW)
+
+
+def test_a_new_gate_is_open_from_the_first_moment_of_the_loops_clock() -> None:
+    assert Gate().shut_until == 0.0
+    assert Gate().admits(1, 0.0) is True
+    shut = Gate(sending=1)
+    shut.full(1, 0.0, 1.0)
+    assert shut.admits(1, 0.5) is False
+
+
+def test_a_task_of_many_slots_that_ends_is_more_than_one_turn() -> None:
+    gate = Gate(limit=2, running=7)
+    gate.released_by_end(7)
+    assert (gate.limit, gate.released) == (3, 0)

@@ -234,3 +234,21 @@ async def test_a_session_with_credentials_of_its_own_is_refused() -> None:
         with pytest.raises(ConfigError, match="credentials") as caught:
             Transport(HOST, ApiKey(Secret(KEY)), wall=lambda: 0.0, http=borrowed)
     assert "hidden" not in str(caught.value)
+
+
+async def test_the_next_request_is_signed_with_what_was_given_last() -> None:
+    transport = Transport(HOST, ApiKey(Secret(KEY)), wall=lambda: 0.0)
+    transport.credentials = ApiKey(Secret("another-key"))
+    assert transport.credentials == ApiKey(Secret("another-key"))
+    assert "another-key" not in repr(transport.credentials)
+
+
+async def test_closing_what_was_never_opened_or_is_closed_already_is_nothing() -> None:
+    """A session whose journal could not be opened closes what it has: that must not hide why."""
+    transport = Transport(HOST, ApiKey(Secret(KEY)), wall=lambda: 0.0)
+    await transport.close()
+    await transport.open()
+    assert "open" in repr(transport)
+    for _ in range(2):
+        await transport.close()
+        assert "closed" in repr(transport)

@@ -372,3 +372,10 @@ def test_an_image_callback_is_read_as_one() -> None:
     body = b'{"id":"9","status":"succeeded","outputs":[{"url":"https://x.example/1"}]}'
     assert Webhook().read({}, body, NOW, yields="image").observation.assets[0].kind == "image"
     assert Webhook(SECRET).read(signed(body), body, NOW, yields="image").observation.assets[0].kind == "image"
+
+
+@pytest.mark.parametrize("headers", [None, [("webhook-id", "1")], "webhook-id: 1"])
+def test_headers_that_are_no_mapping_are_the_programmers_mistake(headers: Any) -> None:
+    """No refusal of the callback: with the headers as the framework has them it may be a good one."""
+    with pytest.raises(ConfigError, match="headers"):
+        verify_callback(BODY, headers, SECRET, NOW)

@@ -760,3 +760,39 @@ def test_a_file_is_not_lost_over_an_id_of_the_wrong_type(name: str, value: objec
     row = {"task_id": "t", "task_result": {"videos": [{"url": "https://u", name: value}]}}
     (asset,) = decode_task(row, "video").assets
     assert (asset.url, asset.id, asset.kind) == ("https://u", None, "video")
+
+
+@pytest.mark.parametrize(
+    ("element_id", "id_"),
+    [
+        (831429, "831429"),
+        ("831429", "831429"),
+        ("", None),
+        (None, None),
+        (0, None),
+        (-1, None),
+        (True, None),
+        ([], None),
+    ],
+)
+def test_an_elements_id_is_a_number_or_a_text_and_nothing_else(element_id: object, id_: str | None) -> None:
+    """Hosts write it either way, and later requests bear it as a text: `True` must not become "1", nor null "None"."""
+    result = {"elements": [{"element_id": element_id, "element_name": "a fox", "url": "https://h/x.png"}]}
+    news = decode_task({"task_id": "t", "task_status": "succeed", "task_result": result}, "element")
+    assert [asset.id for asset in news.assets] == [id_]
+
+
+@pytest.mark.parametrize("status", [4, "4", "-4", -4])
+def test_a_selection_is_refused_by_the_number_inside_whatever_is_around_it(status: object) -> None:
+    with pytest.raises(ServiceError, match="no such point") as caught:
+        open_envelope(
+            {"code": 0, "message": "SUCCEED", "data": {"status": status, "message": "no such point"}}, is_call=True
+        )
+    assert caught.value.code == "selection_refused"
+    assert str(status) in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [0, "0", None, True, "ready", "4" * 10, "4.5", [4]])
+def test_what_is_no_such_number_refuses_no_selection(status: object) -> None:
+    answer = {"code": 0, "message": "SUCCEED", "data": {"status": status, "session_id": "s"}}
+    assert len(open_envelope(answer, is_call=True).rows) == 1
