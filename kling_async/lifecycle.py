@@ -89,8 +89,6 @@ def paid_so_far(status: Status, search: Search | None = None) -> Paid:
         return "maybe"
     if status in {Status.QUEUED, Status.REJECTED}:
         return "no"
-    if status in {Status.SENDING, Status.UNSURE, Status.UNRESOLVED, Status.VANISHED}:
-        return "maybe"
     return "yes" if status in {Status.ACCEPTED, Status.PROCESSING, Status.SUCCEEDED} else "maybe"
 
 
@@ -230,7 +228,7 @@ def next_look(search: Search, policy: Policy) -> float:
     beyond = search.looks - len(_LOOKS_S) + 1
     # Two reads soon after the window, then patience.
     delay_s = _READ_GAP_S * beyond if beyond <= _READS_BEFORE_RESEND else _LATER_LOOKS_S * (beyond - 1)
-    return max(search.since + max(policy.settle_s, _LOOKS_S[-1] * scale) + delay_s, search.looked_at + _READ_GAP_S)
+    return max(search.since + policy.settle_s + delay_s, search.looked_at + _READ_GAP_S)
 
 
 def look_again(search: Search, now: float) -> None:

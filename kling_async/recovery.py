@@ -211,7 +211,9 @@ class Rebuild:
 
     async def _patiently(self, query: Single | ListPage | CursorPage) -> Envelope:
         """Ask, and again after passing trouble: a page that is missed is a job that is missed."""
-        for left in reversed(range(_TRIES)):
+        left = _TRIES
+        while True:
+            left -= 1
             try:
                 envelope = await self._ask(query)
             except (ServiceError, TransportError) as error:
@@ -222,7 +224,6 @@ class Rebuild:
                 self._backoff.success()
                 self._has_answered = True
                 return envelope
-        raise AssertionError("unreachable")
 
     def _is_passing(self, error: KlingError) -> bool:
         """Tell trouble that may be over soon from a host's way to say that it lacks a list."""

@@ -20,7 +20,6 @@ from .endpoints import Body, body_of, dump, encode_files, has_files, place_ids
 from .errors import (
     AuthError,
     BadEnvelope,
-    InvalidRequest,
     KlingError,
     LeaseLost,
     ServiceError,
@@ -233,15 +232,12 @@ class Submitter:
 
     async def _encode(self, track: Track) -> bytes:
         job = track.job
-        try:
-            fields: Body = body_of(job.request, self.transport.host)
-            place_ids(job.row, fields, job_id=job.id, callback_url=track.callback_url)
-            if has_files(job.request):
-                hashes = self.recorder.hashes(job)
-                return await asyncio.to_thread(lambda: dump(encode_files(fields, job.request, hashes)))
-            return dump(fields)
-        except RecursionError:  # one caller's request must not end everybody's session
-            raise InvalidRequest("request", type(job.request).__name__, "is nested too deeply") from None
+        fields: Body = body_of(job.request, self.transport.host)
+        place_ids(job.row, fields, job_id=job.id, callback_url=track.callback_url)
+        if has_files(job.request):
+            hashes = self.recorder.hashes(job)
+            return await asyncio.to_thread(lambda: dump(encode_files(fields, job.request, hashes)))
+        return dump(fields)
 
     def _take_verdict(self, track: Track, verdict: Verdict) -> None:
         gate = self.gates[track.gate]

@@ -230,19 +230,20 @@ class Transport:
         may_send: Callable[[], bool] = _always,
     ) -> Envelope:
         credentials = self._credentials
-        for last in (False, True):
+        is_renewed = False
+        while True:
             raw = await self._exchange(session, method, url, body, timeout, may_send)
             if isinstance(raw, KlingError):
                 raise raw
             try:
                 return _open(raw, is_call=is_call)
             except ServiceError as error:
-                again = isinstance(error, AuthError) and error.code in _SKEWED and not last
+                again = isinstance(error, AuthError) and error.code in _SKEWED and not is_renewed
                 if not again or not credentials.renew():
                     raise _without_secrets(error, (*credentials.secrets, *self._former)) from None
                 self._learn_clock(raw.date)
                 _log.info("token refused as %s: signing a new one", error.code)
-        raise AssertionError("unreachable")
+                is_renewed = True
 
     def _learn_clock(self, date: str | None) -> None:
         server = _parse_date(date)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
 import pytest
@@ -260,14 +261,15 @@ async def test_adopted_while_it_is_asked_for_by_name_it_is_one_job(*, fails: boo
         assert_paid_once(emulator, 1)
 
 
-async def test_a_task_without_a_date_is_found_by_its_external_id_all_the_same() -> None:
+@pytest.mark.parametrize("told", [{"task_info": {"external_task_id": "named"}}, {}], ids=["named", "nameless"])
+async def test_a_task_without_a_date_is_found_by_its_external_id_all_the_same(told: dict[str, Any]) -> None:
     """Not every gateway tells when a task was made; only one that surely is older than the job is not the job's."""
-    found = {"task_id": "t9", "task_status": "processing", "task_info": {"external_task_id": "named"}}
+    found = {"task_id": "t9", "task_status": "processing", **told}
     faults = [
         Fault(action="reset", stage="after", kind="create", nth=1),
         Fault(action="body", kind="single", status=200, body=json.dumps({"code": 0, "data": found}).encode()),
     ]
-    async with service(lists=False, faults=faults) as emulator, client(emulator) as kling:
+    async with service("cometapi", lists=False, batch=False, faults=faults) as emulator, client(emulator) as kling:
         job = await kling.submit(clip(), job_id="named")
         assert await job.accepted() == "t9"
         assert kinds(emulator)["create"] == 1

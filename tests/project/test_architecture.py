@@ -175,7 +175,6 @@ LONG: dict[str, str] = {
     "journal_store": "what is done to the file and what it may be found to be; a third of it is SQL and docstrings",
     "sweep": "the whole planner in one file, so that another can take its place",
     "scheduler": "the one owner of a job's state; what could leave it has left (poller, submitter, searcher)",
-    "submitter": "one POST from its turn to its verdict; each kind of refusal waits in its own way",
     "recorder": "what is written of a job, by whom, and again where it failed: one owner of what is held and owed",
     "cli.app": "every command and every option, as `--help` tells them, in one place",
     "emulator.server": "the public face; half of it says what each switch does",
