@@ -43,6 +43,7 @@ _MOST_OPEN = 1000
 _MOST_CALLS = 4  # they take no slots, and one that is refused for now is not sent again
 _SAVING_GRACE_S = 3.0
 _TICK_S = 0.05
+_LOOK_S = 0.2
 _NOT_SAVED = "the command was ended before its files were saved"
 _NO_RIGHT = 1103  # no right to this model: says nothing about jobs with another one
 
@@ -183,15 +184,16 @@ class Crew:
         working = asyncio.create_task(self._work(entries))
         leaving = asyncio.create_task(self._interrupt.wait())
         holding = asyncio.create_task(self._hold_back())
+        watching = asyncio.create_task(self._watch_account())
         try:
             await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 await self._wind_down()
             await working
         finally:
-            for task in (working, leaving, holding):
+            for task in (working, leaving, holding, watching):
                 task.cancel()
-            await asyncio.wait({working, leaving, holding})
+            await asyncio.wait({working, leaving, holding, watching})
         return self.tally
 
     async def _work(self, entries: Iterable[Entry]) -> None:
@@ -312,10 +314,7 @@ class Crew:
         self._room.release()
         self.tally.add(done, is_kept=self.resume is not None)
         if done.error is not None and _is_hopeless(done.error):
-            self.stop()
-            if self.resume is not None and not self._interrupt.is_asked:
-                self.gave_up = True  # what waits stays in the journal: the session has to end for that
-                self._interrupt.ask()
+            self._give_up()
         try:
             self._on_done(done)
         except OSError as error:
@@ -326,6 +325,22 @@ class Crew:
     def stop(self) -> None:
         """Send nothing more: jobs that are waiting are given up, the others go on."""
         self._stopping.set()
+
+    def _give_up(self) -> None:
+        self.stop()
+        if self.resume is not None and not self._interrupt.is_asked:
+            self.gave_up = True  # what waits stays in the journal: the session has to end for that
+            self._interrupt.ask()
+
+    async def _watch_account(self) -> None:
+        """End when the account or its key is refused: the session waits for another, which nobody can give it here."""
+        while True:
+            paused = self.session.stats.paused
+            if paused is not None and f"code {_NO_RIGHT}" not in paused:
+                self.trouble = Fail(f"Nothing more is sent: {paused}", Exit.REFUSED)
+                self._give_up()
+                return
+            await asyncio.sleep(_LOOK_S)
 
     async def _hold_back(self) -> None:
         """Once it is stopping, give up what waits to be sent; also what was refused for now and waits again."""
