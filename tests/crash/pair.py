@@ -19,7 +19,7 @@ from crash.histories import LIFE_LIMIT_S, Setting
 from crash.judge import Verdict, Witness, judge, ledger, polls
 from crash.nursery import Child, Nursery
 
-JOBS = 30
+JOBS = 14
 LEASE_S = 1.2
 SLACK_S = 0.75  # of a noisy machine: a question that was on its way, a loop that was late
 
