@@ -33,6 +33,8 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
 @asynccontextmanager
 async def listening(handler: Handler, **options: Any) -> AsyncIterator[int]:
     """A server on loopback; gives its port."""
+    # In development mode asyncio reports a handshake that the other side breaks off, which is what is played here.
+    asyncio.get_running_loop().set_debug(False)
     server = await asyncio.start_server(handler, "127.0.0.1", 0, **options)
     try:
         yield server.sockets[0].getsockname()[1]
