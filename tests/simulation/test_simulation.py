@@ -15,7 +15,7 @@ from simulator import run_seed
 HERE = Path(__file__).parent
 
 # Seeds of one run of the tests; the command line runs as many as wanted.
-SEEDS = int(os.environ.get("KLING_SIMULATION_SEEDS", "150"))
+SEEDS = int(os.environ.get("KLING_SIMULATION_SEEDS", "60"))
 _GROUPS = 10
 
 # A deliberate bug is found within so many.
