@@ -138,6 +138,7 @@ class Record:
         clock: loop time, seconds.
         wall: Unix time, seconds.
         account: tag of the credentials in use.
+        wake: told that there is something to do: what could not be written is to be tried again.
         held: job id → its entry, of the open jobs of this session.
         foreign: job id → job, of those that another process holds; followed in the journal.
         lost: ids of jobs that another process has taken over, until the loop has taken note.
@@ -153,6 +154,7 @@ class Record:
     clock: Callable[[], float]
     wall: Callable[[], float]
     account: Callable[[], str] = str
+    wake: Callable[[], object] = int
     held: dict[str, Entry] = attrs.field(factory=dict)
     foreign: dict[str, Job] = attrs.field(factory=dict)
     lost: set[str] = attrs.field(factory=set)
@@ -393,6 +395,7 @@ class Record:
         parts = (self.owed.get(change.job_id), change, last)
         fields = {name: value for part in parts if part is not None for name, value in part.fields.items()}
         self.owed[change.job_id] = attrs.evolve(change if last is None else last, fields=fields)
+        self.wake()
 
     def pay(self) -> None:
         """Write what could not be written before."""

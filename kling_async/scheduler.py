@@ -120,6 +120,8 @@ class Scheduler:
         self._deadlines = Deadlines()
         self._orders = count()
         self._wake = asyncio.Event()
+        if record is not None:
+            record.wake = self._wake.set
         # Where unresolved jobs wanted to be called back: all of them that their handle does not know.
         self._callbacks: WeakKeyDictionary[Job, str] = WeakKeyDictionary()
         self._awake_at: float | None = None
@@ -699,6 +701,9 @@ class Scheduler:
     def _tell(self, job: Job, outcome: Outcome, error: JournalError | None) -> None:
         self._ending.pop(job.id, None)
         if not isinstance(error, LeaseLost):
+            if error is not None and isinstance(outcome, Failed) and outcome.error.paid == "no":
+                # Where its end is not on disk, a run after a crash would find it open, and send it.
+                outcome = Failed(outcome.status, outcome.error.anew(paid="maybe"))
             job.settle(outcome)
             return
         # It was another process's to end: what we saw may be less than what became of it.
