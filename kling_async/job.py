@@ -224,7 +224,7 @@ class Job:
     def settle(self, outcome: Outcome) -> None:
         """Keep the final value, and wake everybody."""
         self._outcome = outcome
-        self.status = Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
+        self.status = outcome.status
         self._end()
 
     def reopen(self, status: Status) -> None:

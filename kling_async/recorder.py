@@ -18,7 +18,7 @@ import contextlib
 import functools
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -272,13 +272,17 @@ class Record:
     async def _left_over(self) -> list[Entry]:
         """Take what is ours already, and followed by nobody: taking it over was broken off."""
         known = {*self.held, *self.owed, *self._last, *self.lost}
-        left: list[Entry] = []
-        for state in Status:
-            if not state.is_final or state is Status.UNRESOLVED:
-                left += [entry async for entry in self.journal.entries(state) if self._is_left(entry, known)]
+        left = [entry async for entry in self._unsettled() if self._is_left(entry, known)]
         taken = [await self.take(entry.job_id) for entry in left]
         self.is_broken_off = False
         return [entry for entry in taken if entry is not None and is_open(entry)]
+
+    async def _unsettled(self) -> AsyncIterator[Entry]:
+        """Give every entry, whoever holds it, of which something may come yet."""
+        for state in Status:
+            if not state.is_final or state is Status.UNRESOLVED:
+                async for entry in self.journal.entries(state):
+                    yield entry
 
     def _is_left(self, entry: Entry, known: set[str]) -> bool:
         mine = entry.owner == self.journal.owner and entry.host == self.host
@@ -286,12 +290,9 @@ class Record:
 
     async def take(self, job_id: str) -> Entry | None:
         """Take over one job, if nobody holds it; one that has ended meanwhile is given, and not held."""
-        with self._busy():
-            return await self._take(job_id)
-
-    async def _take(self, job_id: str) -> Entry | None:
         began = self.clock()
-        entry = await self.journal.take(job_id, self.lease_s)
+        with self._busy():
+            entry = await self.journal.take(job_id, self.lease_s)
         if entry is not None:
             self._prolong(began)
             if is_open(entry):
@@ -312,7 +313,7 @@ class Record:
         if outcome is None:
             change = entry.change(state=Status.UNSURE)
         else:
-            change = entry.change(state=_state_of(outcome), outcome=plain_outcome(outcome))
+            change = entry.change(state=outcome.status, outcome=plain_outcome(outcome))
         try:
             await self.journal.write(change)
         except BaseException:
@@ -340,7 +341,7 @@ class Record:
 
     def settle(self, job: Job, outcome: Outcome, then: Then) -> None:
         """Record how a job ended; it is held no longer then."""
-        fields: dict[str, object] = {"state": _state_of(outcome), "outcome": plain_outcome(outcome)}
+        fields: dict[str, object] = {"state": outcome.status, "outcome": plain_outcome(outcome)}
         if job.task_id is not None:  # again: its first record may have failed
             fields["task_id"] = job.task_id
         self._put(job, fields, then)
@@ -453,10 +454,8 @@ class Record:
         if folder is None or not await asyncio.to_thread(folder.is_dir):
             return
         needed: set[str] = set()
-        for state in Status:
-            if not state.is_final or state is Status.UNRESOLVED:
-                async for entry in self.journal.entries(state):
-                    needed |= needed_texts(entry.request)
+        async for entry in self._unsettled():
+            needed |= needed_texts(entry.request)
         await asyncio.to_thread(prune_texts, folder, needed, self.wall() - _TEXTS_KEPT_S)
 
     # --- leases ----------------------------------------------------------------------------------------------------
@@ -526,10 +525,6 @@ def status_of_entry(entry: Entry) -> Status:
         return Status.ACCEPTED
     unsent = entry.state in {Status.QUEUED, Status.ABANDONED} and entry.attempt == 0
     return Status.QUEUED if unsent else Status.UNSURE
-
-
-def _state_of(outcome: Outcome) -> Status:
-    return Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
 
 
 def plain_outcome(outcome: Outcome) -> object:

@@ -38,7 +38,7 @@ from .errors import (
 )
 from .journal import Entry
 from .lifecycle import outcome_of
-from .models import Outcome, Status, Succeeded
+from .models import Outcome, Status
 from .questions import Ask
 from .recorder import Record, plain_outcome
 from .retry import Backoff
@@ -337,6 +337,4 @@ def _listed(host: Host) -> Iterator[tuple[str, Endpoint]]:
 
 
 def _state_of(outcome: Outcome | None) -> Status:
-    if outcome is None:
-        return Status.ACCEPTED
-    return Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
+    return Status.ACCEPTED if outcome is None else outcome.status

@@ -48,7 +48,7 @@ from .lifecycle import (
     paid_so_far,
     status_of_news,
 )
-from .models import Failed, Observation, Outcome, Policy, Status, Succeeded, TaskStatus
+from .models import Failed, Observation, Outcome, Policy, Status, TaskStatus
 from .poller import Poller
 from .recorder import NoRecord, Record, Recorder, is_open, outcome_from, status_of_entry
 from .retry import Quota
@@ -145,20 +145,14 @@ class Scheduler:
 
     def admit(self, job: Job, *, callback_url: str | None, timeout_s: float | None) -> None:
         """Take a new job: it is sent when there is a slot."""
-        track = Track(
-            job=job,
-            order=next(self._orders),
-            gate=(job.row.pack, job.row.model_of(job.request)),
-            slots=job.row.slots(job.request),
-            callback_url=callback_url,
-        )
+        track = self._track(job, callback_url)
         self._take(track, timeout_s)
         self.submitter.queue(track)
         self._wake.set()
 
     def follow(self, job: Job, task_id: str, *, timeout_s: float | None) -> None:
         """Take a job whose task was made elsewhere."""
-        track = Track(job=job, order=next(self._orders), gate=(job.row.pack, ""))
+        track = self._track(job, None)
         ghost = self._by_task.get(task_id) if self._ghosts.pop(task_id, None) is not None else None
         if ghost is not None:  # followed again: its slot goes with it
             track.gate, track.slots, track.holds_slot, ghost.holds_slot = ghost.gate, ghost.slots, True, False
@@ -167,14 +161,8 @@ class Scheduler:
 
     def resume(self, job: Job, entry: Entry) -> None:
         """Take a job of an earlier run, where its journal entry says it stood."""
-        track = Track(
-            job=job,
-            order=next(self._orders),
-            gate=(job.row.pack, "" if job.request is None else job.row.model_of(job.request)),
-            slots=0 if job.request is None else job.row.slots(job.request),
-            callback_url=entry.callback_url,
-            account=entry.account,
-        )
+        track = self._track(job, entry.callback_url)
+        track.account = entry.account
         assert self._record is not None
         timeout_s = None
         if entry.timeout_s is not None:
@@ -202,6 +190,16 @@ class Scheduler:
             if entry.attempt:  # its external id is ours: others that are not sure can be proved by it
                 self.searcher.offer_proof(track, job.task_id)
         self._wake.set()
+
+    def _track(self, job: Job, callback_url: str | None) -> Track:
+        row, request = job.row, job.request  # None: made elsewhere, so its model and its slots are not known
+        return Track(
+            job=job,
+            order=next(self._orders),
+            gate=(row.pack, "" if request is None else row.model_of(request)),
+            slots=0 if request is None else row.slots(request),
+            callback_url=callback_url,
+        )
 
     def _take(self, track: Track, timeout_s: float | None) -> None:
         if track.job.id in self._open:
@@ -275,13 +273,7 @@ class Scheduler:
         assert job.status is Status.UNRESOLVED
         self.counts[job.status] -= 1
         job.reopen(status)
-        track = Track(
-            job=job,
-            order=next(self._orders),
-            gate=(job.row.pack, "" if job.request is None else job.row.model_of(job.request)),
-            slots=0 if job.request is None else job.row.slots(job.request),
-            callback_url=self._callbacks.get(job),
-        )
+        track = self._track(job, self._callbacks.get(job))
         self._take(track, None)
         return track
 
@@ -673,7 +665,7 @@ class Scheduler:
     def settle(self, track: Track, outcome: Outcome) -> None:
         """End a job: forget it here, free its slot, wake its waiters."""
         job = track.job
-        status = Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status
+        status = outcome.status
         if not may_follow(job.status, status):
             raise AssertionError(f"job {job.id} cannot end as {status} from {job.status}")
         track.is_over = True
@@ -707,7 +699,7 @@ class Scheduler:
             job.settle(outcome)
             return
         # It was another process's to end: what we saw may be less than what became of it.
-        self.counts[Status.SUCCEEDED if isinstance(outcome, Succeeded) else outcome.status] -= 1
+        self.counts[outcome.status] -= 1
         if self._closing:
             job.release(SessionClosed("another process holds the job, and follows it", paid="maybe"))
         else:
