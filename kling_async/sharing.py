@@ -138,6 +138,8 @@ class Sharing:
             taken = await self.record.take(job.id)
         if job.done() or self.family.open_job(job.id) is not None:
             self.record.foreign.pop(job.id, None)
+            if taken is not None and self.family.open_job(job.id) is None:
+                self.record.leave([taken])  # abandoned just now: held, and followed by nobody
         elif entry is None:
             del self.record.foreign[job.id]
             job.settle(Failed(Status.UNRESOLVED, SubmissionUnknown("its record is gone from the journal")))

@@ -234,9 +234,11 @@ class History:
         if self.running.get(process.slot) is not process or process.state == "dead":
             return
         assert process.main is not None
+        if process.main.done():
+            return  # what has ended cannot be killed
         if end.on == "time":
             self._kill(process)
-        elif process.state == "alive" and not process.main.done():
+        elif process.state == "alive":
             self.note(f"{process.name} is asked to close")
             self._ends[process.slot].pop(0)
             process.main.cancel()

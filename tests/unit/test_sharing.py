@@ -140,6 +140,19 @@ async def test_what_nobody_holds_any_more_goes_on_here() -> None:
     assert set(here.sharing.record.held) == {"j1"}
 
 
+async def test_what_is_abandoned_while_it_is_taken_over_is_left_for_whoever_adopts_next() -> None:
+    here = await place()
+    here.clock.now += 91
+    here.due()
+    here.journal.meanwhile = lambda: here.sharing.abandon(here.job)
+    await here.sharing.keep()
+    record = here.sharing.record
+    assert here.job.done()
+    assert [told for told in here.loop.told if told[0] == "goes on"] == []
+    assert not record.held, "a lease kept for ever would keep the job from everybody"
+    assert [entry.job_id for entry in await record.claim()] == ["j1"]
+
+
 async def test_what_ended_elsewhere_ends_here() -> None:
     here = await place()
     here.other.settle(here.job, Failed(Status.FAILED, TaskFailed("risk")), lambda _error: None)
