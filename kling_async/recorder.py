@@ -207,7 +207,7 @@ class Record:
                 await self._withdraw_if_new(entry)
                 raise
         if found is None:
-            self._prolong(began)
+            self._prolong_if_it_runs(began)
             self.held[job.id] = entry
         return found
 
@@ -256,7 +256,7 @@ class Record:
             began = self.clock()
             some = await self.journal.claim(self.host, _CLAIMED_AT_ONCE, self.lease_s)
             if some:  # only then does the journal prolong the lease too
-                self._prolong(began)
+                self._prolong_if_it_runs(began)
             taken += some
             self.held.update((entry.job_id, entry) for entry in some)
             if len(some) < _CLAIMED_AT_ONCE:
@@ -294,7 +294,7 @@ class Record:
         with self._busy():
             entry = await self.journal.take(job_id, self.lease_s)
         if entry is not None:
-            self._prolong(began)
+            self._prolong_if_it_runs(began)
             if is_open(entry):
                 self.held[job_id] = entry
         return entry
@@ -478,6 +478,13 @@ class Record:
         """Follow what other processes hold no longer; give those jobs."""
         jobs, self.foreign = list(self.foreign.values()), {}
         return jobs
+
+    def _prolong_if_it_runs(self, began: float) -> None:
+        # A process that stood still may have lost what it held, and what it takes now says nothing of that.
+        if self.held and self.clock() >= self.leased_until:
+            self.renew_at = self.clock()
+        else:
+            self._prolong(began)
 
     def _prolong(self, began: float) -> None:
         self.leased_until = began + self.lease_s

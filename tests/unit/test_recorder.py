@@ -134,6 +134,21 @@ async def test_a_lease_is_renewed_at_a_third_and_looked_at_before_every_post() -
     assert (mine.held, mine.take_lost(), mine.next_moment()) == ({}, set(), None)
 
 
+async def test_what_is_taken_after_a_lapse_of_the_lease_says_nothing_of_what_was_held_before() -> None:
+    store, clock = MemoryStore(), Clock()
+    mine, other = await record(store, "me", clock), await record(store, "other", clock)
+    one, two = job(), job("j2")
+    await mine.add(one, callback_url=None, timeout_s=None)
+    await mine.sending(one)
+    clock.now += 200  # it stood still just before the first byte
+    assert [entry.job_id for entry in await other.claim()] == ["j1"]
+    await mine.add(two, callback_url=None, timeout_s=None)
+    assert not mine.may_send(one), "it is another process's now"
+    assert mine.next_moment() == clock.now, "so the lease is renewed at once"
+    await mine.renew()
+    assert (set(mine.held), mine.take_lost(), mine.may_send(two)) == ({"j2"}, {"j1"}, True)
+
+
 @pytest.mark.parametrize("is_taken", [True, False])
 async def test_whoever_stood_still_after_the_record_does_not_send(is_taken: bool) -> None:
     """Stopped between the record that it is being sent and the sending, for longer than the lease."""

@@ -345,7 +345,7 @@ def test_solutions_have_batches_of_their_own() -> None:
 # --- whatever happens ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)  # each is minutes of sweeps
 @given(
     price_s=st.sampled_from([0.0, 0.01, 4.0, 1e9]),
     late_s=st.sampled_from([0.1, 10.0, 1e6]),
