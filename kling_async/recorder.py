@@ -257,8 +257,13 @@ class Record:
             some = await self.journal.claim(self.host, _CLAIMED_AT_ONCE, self.lease_s)
             if some:  # only then does the journal prolong the lease too
                 self._prolong_if_it_runs(began)
-            taken += some
-            self.held.update((entry.job_id, entry) for entry in some)
+            for entry in some:
+                if self.held.pop(entry.job_id, None) is None:
+                    self.held[entry.job_id] = entry
+                    taken.append(entry)
+                else:  # another process had it meanwhile, and left it further on than it is known here
+                    self.lost.add(entry.job_id)
+                    self.leave([entry])
             if len(some) < _CLAIMED_AT_ONCE:
                 return taken
 
@@ -357,9 +362,9 @@ class Record:
 
     def _put(self, job: Job, fields: Mapping[str, object], then: Then | None) -> None:
         entry = self.held.get(job.id)
-        if entry is None:  # attached: what was made elsewhere is not recorded
+        if entry is None:  # attached: what was made elsewhere is not recorded; or lost, and the loop does not know yet
             if then is not None:
-                then(None)
+                then(lease_lost(job.id) if job.id in self.lost else None)
             return
 
         earlier = self.owed.pop(job.id, None)

@@ -149,6 +149,25 @@ async def test_what_is_taken_after_a_lapse_of_the_lease_says_nothing_of_what_was
     assert (set(mine.held), mine.take_lost(), mine.may_send(two)) == ({"j2"}, {"j1"}, True)
 
 
+async def test_what_another_process_had_for_a_while_is_not_gone_on_with_as_if_nothing_had_been() -> None:
+    store, clock = MemoryStore(), Clock()
+    mine, other = await record(store, "me", clock), await record(store, "other", clock)
+    one = job()
+    await mine.add(one, callback_url=None, timeout_s=None)
+    clock.now += 200
+    await other.claim()
+    await other.sending(one)
+    clock.now += 200  # both stood still: nobody holds it now, and it may have been sent
+    assert await mine.claim() == []
+    told: list[object] = []
+    mine.settle(one, Failed(Status.ABANDONED, JobAbandoned("abandoned", paid="no")), told.append)
+    assert [type(error) for error in told] == [LeaseLost], "nobody is told of an end that is not ours to tell"
+    assert (mine.held, mine.take_lost(), mine.may_send(one)) == ({}, {"j1"}, False)
+    taken = await mine.take("j1")
+    assert taken is not None
+    assert (taken.state, set(mine.held)) == (Status.SENDING, {"j1"})
+
+
 @pytest.mark.parametrize("is_taken", [True, False])
 async def test_whoever_stood_still_after_the_record_does_not_send(is_taken: bool) -> None:
     """Stopped between the record that it is being sent and the sending, for longer than the lease."""
