@@ -165,6 +165,7 @@ class Record:
     is_broken_off: bool = False
     _ended: dict[str, Entry] = attrs.field(factory=dict)
     _working: set[asyncio.Future[None]] = attrs.field(factory=set)
+    _claiming: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     _last: dict[str, Update] = attrs.field(factory=dict)  # the newest of what is being written, per job
 
     def __repr__(self) -> str:
@@ -253,17 +254,18 @@ class Record:
     async def _claim(self) -> list[Entry]:
         taken = await self._left_over() if self.is_broken_off else []
         while True:
-            began = self.clock()
-            some = await self.journal.claim(self.host, _CLAIMED_AT_ONCE, self.lease_s)
-            if some:  # only then does the journal prolong the lease too
-                self._prolong_if_it_runs(began)
-            for entry in some:
-                if self.held.pop(entry.job_id, None) is None:
-                    self.held[entry.job_id] = entry
-                    taken.append(entry)
-                else:  # another process had it meanwhile, and left it further on than it is known here
-                    self.lost.add(entry.job_id)
-                    self.leave([entry])
+            async with self._claiming:
+                began = self.clock()
+                some = await self.journal.claim(self.host, _CLAIMED_AT_ONCE, self.lease_s)
+                if some:  # only then does the journal prolong the lease too
+                    self._prolong_if_it_runs(began)
+                for entry in some:
+                    if self.held.pop(entry.job_id, None) is None:
+                        self.held[entry.job_id] = entry
+                        taken.append(entry)
+                    else:  # another process had it meanwhile, and left it further on than it is known here
+                        self.lost.add(entry.job_id)
+                        self.leave([entry])
             if len(some) < _CLAIMED_AT_ONCE:
                 return taken
 
@@ -294,9 +296,13 @@ class Record:
         return mine and entry.job_id not in known and not entry.is_settled
 
     async def take(self, job_id: str) -> Entry | None:
-        """Take over one job, if nobody holds it; one that has ended meanwhile is given, and not held."""
-        began = self.clock()
+        """Take over one job, if nobody holds it, also not this session; one that has ended is given, and not held."""
         with self._busy():
+            async with self._claiming:
+                pass  # what `claim` is about to give must not be taken a second time: that would make it another's
+            if job_id in self.held:
+                return None
+            began = self.clock()
             entry = await self.journal.take(job_id, self.lease_s)
         if entry is not None:
             self._prolong_if_it_runs(began)
@@ -311,7 +317,7 @@ class Record:
             LeaseLost: another process has it.
             JournalError: it could not be recorded.
         """
-        entry = await self.take(job.id)
+        entry = self.held.get(job.id) or await self.take(job.id)
         # UNSURE: an earlier decision was broken off when it was written already.
         if entry is None or entry.state not in {Status.UNRESOLVED, Status.UNSURE, Status.ABANDONED}:
             raise lease_lost(job.id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -224,7 +224,7 @@ async def test_who_closes_before_that_is_told_that_another_process_follows_it() 
 
 
 class SlowToAnswer(MemoryJournal):
-    """Tells late what is recorded of a name already, and may fail to take it over then."""
+    """Tells late what is recorded of a name already, and may fail before it could be taken over."""
 
     fails = False
 
@@ -233,10 +233,10 @@ class SlowToAnswer(MemoryJournal):
         await asyncio.sleep(1)
         return found
 
-    async def take(self, job_id: str, lease_s: float) -> Entry | None:
+    async def bury(self, has_ended: Callable[[str], bool]) -> None:
         if self.fails:
             raise JournalError("disk full", paid="no")
-        return await super().take(job_id, lease_s)
+        await super().bury(has_ended)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -244,13 +244,13 @@ async def test_adopted_while_it_is_asked_for_by_name_it_is_one_job(*, fails: boo
     """A program that resubmits by name and adopts at once: neither may end, or send, what the other follows."""
     store = MemoryStore()
     slow = SlowToAnswer(wall=wall, owner="second", store=store)
-    slow.fails = fails
     async with service(duration_s=20.0) as emulator:
         left_behind(store, name_of(emulator), clip(), state=Status.QUEUED)
         async with client(emulator, journal=slow) as kling:
             asked = asyncio.ensure_future(kling.submit(clip(), job_id="left"))
             await asyncio.sleep(0.5)
             (job,) = await kling.adopt()
+            slow.fails = fails
             if fails:
                 with pytest.raises(JournalError, match="disk full"):
                     await asked

@@ -168,6 +168,30 @@ async def test_what_another_process_had_for_a_while_is_not_gone_on_with_as_if_no
     assert (taken.state, set(mine.held)) == (Status.SENDING, {"j1"})
 
 
+async def test_what_is_being_claimed_is_not_taken_a_second_time() -> None:
+    """That would make it another's for whoever goes on with what the claim gave."""
+    store, clock = MemoryStore(), Clock()
+    mine, other = await record(store, "me", clock), await record(store, "other", clock)
+    await other.add(job(), callback_url=None, timeout_s=None)
+    clock.now += 200
+    claim, answered = mine.journal.claim, asyncio.Event()
+
+    async def slowly(*arguments: Any) -> Any:
+        found = await claim(*arguments)
+        await answered.wait()
+        return found
+
+    mine.journal.claim = slowly  # type: ignore[method-assign]
+    claiming = asyncio.ensure_future(mine.claim())
+    await asyncio.sleep(0)
+    taking = asyncio.ensure_future(mine.take("j1"))
+    await asyncio.sleep(0)
+    answered.set()
+    (entry,) = await claiming
+    assert await taking is None
+    assert mine.held == {"j1": entry} == {"j1": store.entries["j1"]}
+
+
 @pytest.mark.parametrize("is_taken", [True, False])
 async def test_whoever_stood_still_after_the_record_does_not_send(is_taken: bool) -> None:
     """Stopped between the record that it is being sent and the sending, for longer than the lease."""
