@@ -302,7 +302,8 @@ class KlingSession(Questions):
                 self._runtime.scheduler()
         except BaseException as error:
             record.is_broken_off = True
-            if scheduler.open_job(job.id) is not job:  # else `adopt` has taken it over meanwhile, and it goes on
+            # Else `adopt` has taken it over meanwhile, and it goes on, or has ended.
+            if not job.done() and scheduler.open_job(job.id) is not job:
                 self._disown(job, error)
             raise
         if job.done() or scheduler.open_job(job.id) is job:

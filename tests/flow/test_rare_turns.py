@@ -227,10 +227,11 @@ class SlowToAnswer(MemoryJournal):
     """Tells late what is recorded of a name already, and may fail before it could be taken over."""
 
     fails = False
+    delay_s = 1.0
 
     async def add(self, entry: Entry) -> Entry | None:
         found = await super().add(entry)
-        await asyncio.sleep(1)
+        await asyncio.sleep(self.delay_s)
         return found
 
     async def bury(self, has_ended: Callable[[str], bool]) -> None:
@@ -239,11 +240,13 @@ class SlowToAnswer(MemoryJournal):
         await super().bury(has_ended)
 
 
+@pytest.mark.parametrize("ends", [False, True], ids=["goes on", "has ended"])
 @pytest.mark.parametrize("fails", [False, True])
-async def test_adopted_while_it_is_asked_for_by_name_it_is_one_job(*, fails: bool) -> None:
+async def test_adopted_while_it_is_asked_for_by_name_it_is_one_job(*, fails: bool, ends: bool) -> None:
     """A program that resubmits by name and adopts at once: neither may end, or send, what the other follows."""
     store = MemoryStore()
     slow = SlowToAnswer(wall=wall, owner="second", store=store)
+    slow.delay_s = 60.0 if ends else 1.0
     async with service(duration_s=20.0) as emulator:
         left_behind(store, name_of(emulator), clip(), state=Status.QUEUED)
         async with client(emulator, journal=slow) as kling:
@@ -251,6 +254,7 @@ async def test_adopted_while_it_is_asked_for_by_name_it_is_one_job(*, fails: boo
             await asyncio.sleep(0.5)
             (job,) = await kling.adopt()
             slow.fails = fails
+            assert not ends or (await job).url
             if fails:
                 with pytest.raises(JournalError, match="disk full"):
                     await asked
