@@ -238,7 +238,9 @@ class Place:
             self._told[history.number] = ended.word("report") or {}
             if ended.word("report") is not None:
                 break
-            history.trouble = f"its last life ended with {ended.status}: {_last_line(folder)}"
+            told = _last_line(folder)
+            if ".DownloadError: " not in told:  # hosts are told to break transfers off: it is saved by the next run
+                history.trouble = f"its last life ended with {ended.status}: {told}"
         history.seconds = time.monotonic() - began
 
     _told: dict[int, dict[str, Any]] = attrs.field(factory=dict)
