@@ -330,6 +330,16 @@ class Scheduler:
 
     async def run(self) -> None:
         """Run until `stop`; an exception is a bug, and the session hands it to every waiter."""
+        try:
+            await self._run()
+        except BaseExceptionGroup as group:
+            # Its event loop was closed first, and it is collected as garbage: the group must not hide that.
+            if group.subgroup(GeneratorExit) is None:
+                raise
+            raise GeneratorExit from None
+        await self.renewed()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             while not self._closing:
                 now = self._clock()
@@ -349,7 +359,6 @@ class Scheduler:
                 await asyncio.wait(self._sending, timeout=self._policy.grace_s)
             for task in self._sending:
                 task.cancel()
-        await self.renewed()
 
     async def remember(self) -> None:
         """Begin with what was learned in earlier runs of how long tasks take."""
