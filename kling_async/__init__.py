@@ -13,8 +13,8 @@ download                 scheduler  lifecycle  wire
 Words: errors, models. Registry and wire: endpoints, dialects, prices, wire, calls, auth. Deciders, pure: lifecycle,
 reach, hazards, pace, terms, bands, lookups, queues, sweep, slots, deadlines. Movers: retry, translate, transport,
 journal, journal_store, journal_sqlite, media_record, owners, download. Loop: job, recorder, sharing, poller,
-submitter, searcher, scheduler. Front: runtime, selection, questions, recovery, session, reading. Doors: webhook, cli,
-emulator. Read lifecycle, sweep and scheduler first.
+submitter, searcher, scheduler. Front: runtime, selection, questions, recovery, snapshots, session,
+reading. Doors: webhook, fastapi, cli, emulator. Read lifecycle, sweep and scheduler first.
 """
 
 from ._version import __version__
@@ -159,6 +159,7 @@ from .prices import Estimate, estimate
 from .recovery import Finding, Found, Recovery
 from .selection import Selection
 from .session import KlingSession
+from .snapshots import History, Snapshot
 from .webhook import Callback, Webhook
 
 __all__ = [
@@ -220,6 +221,7 @@ __all__ = [
     "ForkError",
     "Found",
     "FrameMasks",
+    "History",
     "Host",
     "IdempotencyMismatch",
     "IdentifyFace",
@@ -295,6 +297,7 @@ __all__ = [
     "Settings",
     "Shot",
     "SlotsFull",
+    "Snapshot",
     "Solution",
     "SolutionOptions",
     "Stats",

@@ -19,6 +19,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -240,6 +241,19 @@ class Journal(Protocol):
         """Give all entries, or those of a state, in the order they were recorded; read page by page."""
         ...
 
+    async def newest(
+        self, host: str, limit: int, *, before: int | None = None, state: Status | None = None
+    ) -> list[tuple[int, Entry]]:
+        """Give entries of a host, or those of a state, the last recorded first, each with its place in the journal.
+
+        Args:
+            host: text naming the host.
+            limit: how many at most.
+            before: a place; only what was recorded before it.
+            state: where they stand; None: anywhere.
+        """
+        ...
+
     async def learn(self, key: str, value: object) -> None:
         """Remember a small fact, plain data, with the date; the last one of a key counts."""
         ...
@@ -441,6 +455,18 @@ class MemoryJournal:
         for entry in list(self._store.entries.values()):
             if state is None or entry.state is state:
                 yield self._dated(entry)
+
+    async def newest(
+        self, host: str, limit: int, *, before: int | None = None, state: Status | None = None
+    ) -> list[tuple[int, Entry]]:
+        """Give entries of a host, or those of a state, the last recorded first, each with its place."""
+        self._opened()
+        found = (
+            (place, self._dated(entry))
+            for place, entry in reversed(list(enumerate(self._store.entries.values(), 1)))
+            if entry.host == host and (before is None or place < before) and state in {None, entry.state}
+        )
+        return list(islice(found, limit))
 
     async def learn(self, key: str, value: object) -> None:
         """Remember a fact, with the date."""

@@ -186,6 +186,12 @@ class SqliteJournal:
                 yield entry
             line, found = await self._ask(Store.page, line, state, writes=False)
 
+    async def newest(
+        self, host: str, limit: int, *, before: int | None = None, state: Status | None = None
+    ) -> list[tuple[int, Entry]]:
+        """Give entries of a host, the last recorded first; of a rare state, all records may have to be looked at."""
+        return await self._ask(Store.newest, host, limit, before, state, writes=False)
+
     async def learn(self, key: str, value: object) -> None:
         """Remember a fact, with the date."""
         await self._ask(Store.learn, key, to_text(value, f"fact {key!r}"), float(self._wall()))

@@ -604,6 +604,15 @@ class Store:
         ).fetchall()
         return (rows[-1][0] if rows else after), [_entry_of(row) for row in rows]
 
+    def newest(self, host: str, limit: int, before: int | None, state: Status | None) -> list[tuple[int, Entry]]:
+        """Give entries of a host, the last recorded first, each with its line."""
+        rows = self._read(
+            f"{_READ} WHERE e.host = ? AND (? IS NULL OR e.id < ?) AND (? IS NULL OR e.state = ?) "
+            "ORDER BY e.id DESC LIMIT ?",
+            (host, before, before, state, state, limit),
+        ).fetchall()
+        return [(row[0], _entry_of(row)) for row in rows]
+
     def learn(self, key: str, value: str, at: float) -> None:
         """Remember a fact."""
         self._db.execute(

@@ -20,7 +20,9 @@ from typing import Any, Self
 from weakref import WeakValueDictionary
 
 import aiohttp
+import attrs
 
+from . import snapshots
 from .auth import Credentials, KeyPair, Secret, find_credentials
 from .dialects import Host, find_host
 from .download import Downloader
@@ -36,11 +38,13 @@ from .recorder import Record, is_open, status_of_entry
 from .recovery import ID_PREFIX, PAGE_SIZE, Found, Rebuild, Recovery
 from .runtime import Runtime
 from .selection import Selection
+from .snapshots import History, Snapshot
 from .transport import Transport
 
 _log = logging.getLogger(__name__)
 
 _END = object()
+_MOST_OF_HISTORY = 1000
 _PER_TURN = 64  # entries of the journal that are followed without a pause
 
 
@@ -103,7 +107,8 @@ class KlingSession(Questions):
         self._callback = callback
         self._strict = strict
         self._wall = wall
-        # Every job that anybody still holds, and for good those that the caller named: an id is one job for ever.
+        # Every job that anybody still holds, and without a journal for good those that the caller named: an id is one
+        # job for ever. A journal remembers that by itself, and requests with pictures in them are large.
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._named: dict[str, Job] = {}
         self._transport = Transport(
@@ -257,7 +262,7 @@ class KlingSession(Questions):
             keeper=scheduler,
         )
         self._jobs[job.id] = job
-        if named is not None:
+        if named is not None and self._runtime.record is None:
             self._named[named] = job
         timeout = timeout if timeout is not None else self._timeout
         record = self._runtime.record
@@ -375,8 +380,6 @@ class KlingSession(Questions):
         )
         if scheduler.open_job(job.id) is None:
             self._jobs[job.id] = job
-            if not job.id.startswith(ID_PREFIX):
-                self._named[job.id] = job
             job.reopen(job.status)  # a name that was asked for while it could not be known that it goes on
             scheduler.go_on(job, entry)
         return [job]
@@ -572,6 +575,73 @@ class KlingSession(Questions):
         )
         scheduler.follow(job, task_id, timeout_s=timeout if timeout is not None else self._timeout)
         return job
+
+    async def look(self, job_id: str) -> Snapshot | None:
+        """Tell where a job stands: of this session, or of any process on the same journal, also long after its end.
+
+        Asks the host nothing and follows nothing: a job that another process holds is told as the journal has it now.
+
+        Args:
+            job_id: our id of the job.
+
+        Returns:
+            Where it stands; None if no job of this host has that id.
+
+        Raises:
+            JournalError: it could not be read.
+            SessionError: the session is closed, or has crashed.
+        """
+        self._runtime.scheduler()
+        record = self._runtime.record
+        if not ID_PATTERN.match(job_id):
+            return None
+        job = self._sure(job_id)
+        if job is not None:
+            return snapshots.of_job(job)
+        entry = None if record is None else await record.journal.find(job_id)
+        if entry is None:
+            job = self._known(job_id)  # about to be recorded
+            return None if job is None else snapshots.of_job(job)
+        return snapshots.of_entry(entry, self._host.retention_s) if entry.host == self._host.name else None
+
+    def _sure(self, job_id: str) -> Job | None:
+        """Give the handle of a job whose state is known here first: it is followed here, or has ended for good."""
+        job = self._runtime.scheduler().open_job(job_id)
+        if job is None:
+            job = self._known(job_id)
+            has_ended = job is not None and job.outcome is not None and job.status is not Status.UNRESOLVED
+            return job if has_ended or self._runtime.record is None else None
+        return job
+
+    async def history(self, *, status: Status | None = None, before: int | None = None, limit: int = 100) -> History:
+        """Give the journal's jobs of this host, whoever holds them, the last submitted first.
+
+        Args:
+            status: only those that stand there; ACCEPTED and PROCESSING are one in a journal, and either gives both.
+            before: `next` of the page before this one.
+            limit: how many at most, up to 1000; there may be fewer on a page that is not the last.
+
+        Raises:
+            ConfigError: the session has no journal, or an argument is out of bounds.
+            JournalError: it could not be read.
+            SessionError: the session is closed, or has crashed.
+        """
+        self._runtime.scheduler()
+        record = self._runtime.record
+        if record is None:
+            raise ConfigError("history() needs a journal: KlingSession(journal=...)")
+        if type(limit) is not int or not 1 <= limit <= _MOST_OF_HISTORY:
+            raise ConfigError(f"limit={limit!r} must be an integer from 1 to {_MOST_OF_HISTORY}")
+        if before is not None and (type(before) is not int or not 0 <= before < 1 << 63):
+            raise ConfigError(f"before={before!r} must be `next` of an earlier page")
+        state = Status.ACCEPTED if status is Status.PROCESSING else status
+        found = await record.journal.newest(self._host.name, limit, before=before, state=state)
+        jobs: list[Snapshot] = []
+        for place, entry in found:
+            job = self._sure(entry.job_id) if state is None or not state.is_final else None
+            seen = snapshots.of_entry(entry, self._host.retention_s) if job is None else snapshots.of_job(job)
+            jobs += [] if seen is None else [attrs.evolve(seen, place=place)]
+        return History(tuple(jobs), found[-1][0] if len(found) == limit else None)
 
     async def download(
         self, result: Result, directory: str | Path, *, name: str | None = None, max_bytes: int | None = None

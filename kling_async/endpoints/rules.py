@@ -30,6 +30,18 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*\Z")
 Rule = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
+def saying(rule: Rule, **schema: object) -> Rule:
+    """Have a rule say, in words of JSON Schema, what it can say there of what it takes."""
+    vars(rule)["schema"] = schema
+    return rule
+
+
+def schema_of(rule: object) -> Mapping[str, object]:
+    """Give what a rule says of itself; of several, what all of them say together."""
+    schema = getattr(rule, "schema", {})
+    return schema if isinstance(schema, Mapping) else {}
+
+
 def optional(*rules: Rule) -> Rule:
     """Apply the rules unless the field is unset."""
 
@@ -38,7 +50,7 @@ def optional(*rules: Rule) -> Rule:
             for rule in rules:
                 rule(instance, field, value)
 
-    return check
+    return saying(check, **{name: value for rule in rules for name, value in schema_of(rule).items()})
 
 
 def text(longest: int | None = None, *, empty: bool = False) -> Rule:
@@ -56,7 +68,8 @@ def text(longest: int | None = None, *, empty: bool = False) -> Rule:
         except UnicodeEncodeError:
             raise InvalidRequest(field.name, value, "has a lone surrogate, which is not text") from None
 
-    return check
+    bounds = {"minLength": 0 if empty else 1, "maxLength": longest}
+    return saying(check, **{name: value for name, value in bounds.items() if value})
 
 
 def one_of(*words: str) -> Rule:
@@ -66,7 +79,7 @@ def one_of(*words: str) -> Rule:
         if value not in words:
             raise InvalidRequest(field.name, value, f"must be one of {', '.join(words)}")
 
-    return check
+    return saying(check, enum=list(words))
 
 
 def number(low: float, high: float) -> Rule:
@@ -76,7 +89,7 @@ def number(low: float, high: float) -> Rule:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise InvalidRequest(field.name, value, f"must be a number from {low:g} to {high:g}")
 
-    return check
+    return saying(check, minimum=low, maximum=high)
 
 
 def integer(low: int | None = None, high: int | None = None) -> Rule:
@@ -88,7 +101,8 @@ def integer(low: int | None = None, high: int | None = None) -> Rule:
         if (low is not None and value < low) or (high is not None and value > high):
             raise InvalidRequest(field.name, value, f"must be from {low} to {high}")
 
-    return check
+    bounds = {"minimum": low, "maximum": high}
+    return saying(check, **{name: value for name, value in bounds.items() if value is not None})
 
 
 def boolean(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -114,7 +128,7 @@ def seconds(low: float, high: float) -> Rule:
         if read is None or not low <= read <= high:
             raise InvalidRequest(field.name, value, f"must be a length from {low:g} to {high:g} seconds")
 
-    return check
+    return saying(check, minimum=low, maximum=high)  # says nothing of a length that is given as text
 
 
 def as_media(value: Media | Mapping[str, object] | None) -> Any:
@@ -210,4 +224,5 @@ def few(most: int, *, least: int = 1) -> Rule:
         if not least <= len(value) <= most:
             raise InvalidRequest(field.name, value, f"has {len(value)} items, {least} to {most} are allowed")
 
-    return check
+    # Where one is enough, an empty list may have been turned into nothing before it comes here.
+    return saying(check, maxItems=most, **({"minItems": least} if least > 1 else {}))

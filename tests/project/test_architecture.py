@@ -106,9 +106,10 @@ ALLOWED: dict[str, str] = {
     "recovery": (
         "dialects endpoints endpoints.rules errors journal lifecycle models questions recorder retry sweep wire"
     ),
+    "snapshots": "endpoints errors job journal models recorder",
     "session": (
         "auth dialects download endpoints endpoints.rules errors job journal journal_sqlite models owners questions "
-        "recorder recovery runtime selection transport"
+        "recorder recovery runtime selection snapshots transport"
     ),
     "reading": "dialects endpoints errors journal journal_sqlite models owners recorder",
     "webhook": "auth errors models wire",
@@ -116,10 +117,22 @@ ALLOWED: dict[str, str] = {
         "_version dialects endpoints endpoints.account endpoints.answers endpoints.clips "
         "endpoints.contents endpoints.images endpoints.library endpoints.lips endpoints.operation "
         "endpoints.parts endpoints.scenes endpoints.solutions endpoints.sound endpoints.video "
-        "errors job journal models prices recovery selection session webhook"
+        "errors job journal models prices recovery selection session snapshots webhook"
     ),
     # doors; what the command's own modules import is in CLI_ALLOWED
     "__main__": "cli.app",
+    "fastapi.examples": "endpoints",
+    "fastapi.schema": "endpoints endpoints.rules fastapi.examples",
+    "fastapi.views": "errors models snapshots",
+    "fastapi.problems": "errors wire",
+    "fastapi.events": "errors fastapi.views models snapshots",
+    "fastapi.lifespan": "errors session",
+    "fastapi.callbacks": "errors fastapi.lifespan",
+    "fastapi.jobs": (
+        "endpoints endpoints.rules errors fastapi.events fastapi.lifespan fastapi.problems fastapi.schema "
+        "fastapi.views models session snapshots"
+    ),
+    "fastapi": "fastapi.callbacks fastapi.jobs fastapi.lifespan",
 }
 
 # What the command may use of the package, besides its own modules: the public face and what it shows.
@@ -142,11 +155,13 @@ DOORS: dict[str, tuple[str, ...]] = {
     "aiohttp": ("translate", "transport", "download", "runtime", "session", "emulator.*", "cli.*"),
     "backoff": ("retry",),
     "cattrs": ("endpoints.base", "wire", "calls"),
-    "fastapi": (),
+    "fastapi": ("fastapi.*",),
     "opentelemetry": (),
     "orjson": (),
+    "pydantic": ("fastapi.*",),
     "rich": ("cli.*",),
     "sqlite3": ("journal_store",),
+    "starlette": ("fastapi.*",),
     "typer": ("cli.*",),
     "uvloop": (),
 }
@@ -158,9 +173,9 @@ CLOCKS: dict[str, str] = {
 }
 
 # The library's asyncio.Tasks outside a TaskGroup: the scheduler's root, the one that closes everything however often
-# its caller is cancelled, and the one in which `map` takes from the caller's source, which it ends itself. The command
-# is a program of its own.
-ROOT_TASKS: dict[str, int] = {"runtime": 2, "session": 1}
+# its caller is cancelled, the one in which `map` takes from the caller's source, which it ends itself, and the one that
+# adopts now and then while an application runs, which its lifespan ends. The command is a program of its own.
+ROOT_TASKS: dict[str, int] = {"runtime": 2, "session": 1, "fastapi.lifespan": 1}
 
 LONGEST = 400
 LONG: dict[str, str] = {

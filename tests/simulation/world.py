@@ -315,6 +315,13 @@ class TornJournal:
         async for entry in self._inner.entries(state):
             yield entry
 
+    async def newest(
+        self, host: str, limit: int, *, before: int | None = None, state: Status | None = None
+    ) -> list[tuple[int, Entry]]:
+        return await self._ask(
+            lambda: _at_once(self._inner.newest(host, limit, before=before, state=state)), writes=False
+        )
+
     async def learn(self, key: str, value: object) -> None:
         await self._ask(lambda: _at_once(self._inner.learn(key, value)))
 

@@ -389,6 +389,26 @@ async def test_a_new_job_prolongs_the_lease_and_never_shortens_it(make: Make, cl
         assert found == [*((name, NOW + 90) for name in "abcde"), ("f", None)]
 
 
+async def test_the_newest_come_first_page_by_page(make: Make) -> None:
+    """In the order they were recorded, whatever became of them since; of one host, and of one state if asked."""
+    async with opened(make("one")) as one, opened(make("two")) as two:
+        for name in ("a", "b", "c", "d"):
+            await one.add(held(name, created_at=NOW - ord(name)))
+        await one.add(held("e", host="https://other.example"))
+        await one.write(held("b").change(state="failed"))
+        await two.take("b", 60)
+        everything = await two.newest(HOST, 9)
+        assert [each.job_id for _, each in everything] == ["d", "c", "b", "a"]
+        assert everything[0][1] == await one.find("d")
+        first = await two.newest(HOST, 3)
+        assert first == everything[:3]
+        await one.add(held("f"))
+        assert await two.newest(HOST, 3, before=first[-1][0]) == everything[3:]
+        assert await two.newest(HOST, 3, before=everything[-1][0]) == []
+        assert [each.job_id for _, each in await one.newest(HOST, 9, state=Status.FAILED)] == ["b"]
+        assert [each.job_id for _, each in await one.newest(HOST, 1, state=Status.QUEUED)] == ["f"]
+
+
 async def test_released_entries_are_free_at_once(make: Make) -> None:
     async with opened(make("one")) as one, opened(make("two")) as two:
         for name in ("a", "b", "c"):
