@@ -11,14 +11,15 @@ download                 scheduler  lifecycle  wire
 ```
 
 Words: errors, models. Registry and wire: endpoints, dialects, prices, wire, calls, auth. Deciders, pure: lifecycle,
-reach, hazards, pace, terms, bands, lookups, queues, sweep, slots, deadlines. Movers: retry, translate, transport,
-journal, journal_store, journal_sqlite, media_record, owners, download. Loop: job, recorder, sharing, poller,
-submitter, searcher, scheduler. Front: runtime, selection, questions, recovery, snapshots, session,
-reading. Doors: webhook, fastapi, cli, emulator. Read lifecycle, sweep and scheduler first.
+reach, hazards, pace, terms, bands, lookups, queues, sweep, slots, deadlines, addresses. Movers: retry, translate,
+transport, journal, journal_store, journal_sqlite, media_record, owners, fetch, part_file, sinks, transfer, download.
+Loop: job, recorder, sharing, poller, submitter, searcher, scheduler. Front: runtime, selection, questions, recovery,
+snapshots, session, reading. Doors: webhook, fastapi, cli, emulator. Read lifecycle, sweep and scheduler first.
 """
 
 from ._version import __version__
 from .dialects import Host, find_host, new_api, official
+from .download import Saved
 from .endpoints import ENDPOINTS, Advice, Call, Endpoint, Task
 from .endpoints.account import (
     AccountCosts,
@@ -159,6 +160,7 @@ from .prices import Estimate, estimate
 from .recovery import Finding, Found, Recovery
 from .selection import Selection
 from .session import KlingSession
+from .sinks import FolderSink, ObjectStoreSink, Sink, Stored
 from .snapshots import History, Snapshot
 from .webhook import Callback, Webhook
 
@@ -218,6 +220,7 @@ __all__ = [
     "FeatureVideo",
     "Finding",
     "FirstFrame",
+    "FolderSink",
     "ForkError",
     "Found",
     "FrameMasks",
@@ -255,6 +258,7 @@ __all__ = [
     "MultiImageToVideo",
     "NoOutputs",
     "ObjectMask",
+    "ObjectStoreSink",
     "Observation",
     "OmniImage",
     "OmniPicture",
@@ -283,6 +287,7 @@ __all__ = [
     "ResourcePack",
     "Result",
     "RleMask",
+    "Saved",
     "SchedulerCrashed",
     "Selection",
     "SelectionCleared",
@@ -296,12 +301,14 @@ __all__ = [
     "SessionError",
     "Settings",
     "Shot",
+    "Sink",
     "SlotsFull",
     "Snapshot",
     "Solution",
     "SolutionOptions",
     "Stats",
     "Status",
+    "Stored",
     "SubjectCompletion",
     "SubjectImage",
     "SubmissionUnknown",

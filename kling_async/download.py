@@ -1,259 +1,243 @@
-"""Asset URL in, file out: streamed, resumed, checked, and renamed only when it is whole.
+"""Asset URL in, file out: streamed, resumed, checked, and named only when it is whole.
 
-Stage: move. Before: a Result. After: a file. Its own HTTP session, which has no credentials to leak; names come from
-ids and a fixed table of endings, never from a URL or a header; a failed download never touches the generation.
+Stage: move. Before: a Result. After: a file, or a sink's object. Names come from ids and a fixed table of endings,
+never from a URL or a header; a failed download never touches the generation.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
-import logging
-import os
+import hashlib
 import re
-import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 import attrs
-from yarl import URL
 
+from .addresses import Gate, Network
 from .dialects import Host, is_loopback
-from .errors import DownloadError, clean_text
-from .models import Asset, AssetKind, Result
+from .errors import DownloadError, KlingError, SessionClosed, clean_text
+from .fetch import follow, open_http
+from .models import AssetKind, Result
+from .part_file import PartFile
+from .sinks import CONTENT_TYPES, FolderSink, Sink, cannot_write, in_thread, is_safe_name
+from .transfer import Again, Broken, Source, Transfer
 
-_log = logging.getLogger(__name__)
-
-_CHUNK_BYTES: Final = 256 * 1024
 _MOST_BYTES: Final = 2 * 1024**3
-_TRIES: Final = 4
 _AT_ONCE: Final = 8
-_REDIRECTS: Final = 5
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=3600, sock_connect=10, sock_read=30)
-_STALE: Final = frozenset({401, 403, 404, 410})  # how a signed URL says that its time is over
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z")
-
-# First bytes of what the service makes, and the ending that fits. An expired link often answers 200 with a page.
-_SIGNATURES: Final[tuple[tuple[int, bytes, str], ...]] = (
-    (4, b"ftyp", ".mp4"),
-    (0, b"\x89PNG\r\n\x1a\n", ".png"),
-    (0, b"\xff\xd8\xff", ".jpg"),
-    (8, b"WEBP", ".webp"),
-    (8, b"WAVE", ".wav"),
-    (0, b"ID3", ".mp3"),
-    (0, b"\xff\xfb", ".mp3"),
-    (0, b"\xff\xf3", ".mp3"),
-    (0, b"\xff\xf2", ".mp3"),
-)
-_HEAD_BYTES: Final = 16
+_LIMIT_S: Final = 3600.0
+_HEAD_S: Final = 60.0  # until an answer begins, redirects and all
+# Slower than this is taken for a server that means to hold us; several at once share one line.
+_LEAST_BYTES_PER_S: Final = 32 * 1024
 
 
-class _Stale(Exception):
-    """The URL does not work any more; a fresh one may."""
+@attrs.frozen
+class Saved:
+    """One saved file.
 
+    Attributes:
+        path: where it lies; None where a sink keeps it elsewhere than on this machine.
+        kind: of the asset: video, image, audio, ...
+        size_bytes: its length.
+        sha256: hash of its bytes, in hexadecimal, taken on their way.
+        key: its name in the folder, or what the sink calls it.
+        content_type: what its first bytes say that it is.
+    """
 
-class _Broken(Exception):
-    """The transfer broke; going on where it stopped may help."""
-
-
-@attrs.define
-class _Part:
-    """What is known about a file under way."""
-
-    path: Path
-    size: int = 0
-    whole: int | None = None
-    etag: str | None = None
+    path: Path | None
+    kind: AssetKind
+    size_bytes: int
+    sha256: str
+    key: str = ""
+    content_type: str = "application/octet-stream"
 
 
 class Downloader:
-    """Saves the assets of results; several at a time."""
+    """Saves the assets of results; several at a time.
 
-    def __init__(self, host: Host, *, refresh: Callable[[Result], Awaitable[Result | None]]) -> None:
-        # The emulator serves its clips over plain http on loopback; nobody else may.
-        self._plain_allowed = is_loopback(host.url.host or "")
+    Args:
+        host: whose results they are; one on loopback, as the emulator, may keep its files there.
+        refresh: asks once for a result with fresh URLs; None: there are none.
+        at_once: most files on their way at once.
+        limit_s: seconds one file may take, all tries together.
+        networks: private networks from which files may be fetched.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        *,
+        refresh: Callable[[Result], Awaitable[Result | None]],
+        at_once: int = _AT_ONCE,
+        limit_s: float = _LIMIT_S,
+        networks: Collection[Network] = (),
+    ) -> None:
+        self._gate = Gate(networks=tuple(networks), loopback=is_loopback(host.url.host or ""))
         self._refresh = refresh
         self._http: aiohttp.ClientSession | None = None
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._room = asyncio.Semaphore(at_once)
+        self._limit_s = limit_s
+        self._under_way: set[asyncio.Timeout] = set()
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        return f"<Downloader [{len(self._under_way)} under way]>"
 
     async def close(self) -> None:
-        """Close the HTTP session, if one was needed."""
+        """Close the HTTP session, if one was needed, and end what is under way with SessionClosed."""
+        self._is_closed = True
+        for limit in self._under_way:  # aiohttp wakes nobody who reads from a connection that it closes
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
         if self._http is not None:
             await self._http.close()
 
-    async def save(self, result: Result, directory: Path, *, name: str | None, max_bytes: int | None) -> list[Path]:
-        """Save every asset; see `KlingSession.download`."""
+    async def save(self, result: Result, where: Path | Sink, *, name: str | None, max_bytes: int | None) -> list[Saved]:
+        """Save every asset; see `KlingSession.save`. All are tried; then the first failure is raised."""
         stem = name if name is not None else re.sub(r"^-|[^A-Za-z0-9_-]", "_", result.task_id)[:100]
-        if not _SAFE_NAME.match(stem):
-            told = f"{stem!r} cannot be a file name: use letters, digits, dots, hyphens, underscores"
-            raise DownloadError(told, retryable=False, task_id=result.task_id)
-        try:
-            await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
-        except OSError as error:
-            raise DownloadError(f"cannot make the folder {directory}: {error.strerror}", retryable=False) from None
-        files: list[Path] = []
-        for index in range(len(result.assets)):
-            suffix = "" if len(result.assets) == 1 else f"-{index + 1}"
-            async with self._room:
-                file, result = await self._save_asset(result, index, directory / f"{stem}{suffix}", max_bytes)
-            files.append(file)
-        return files
-
-    async def _save_asset(self, result: Result, index: int, stem: Path, max_bytes: int | None) -> tuple[Path, Result]:
-        part = _Part(stem.with_name(f".{stem.name}.{secrets.token_hex(4)}.part"))
-        refreshed = False
-        try:
-            for left in reversed(range(_TRIES)):
-                asset = result.assets[index]
-                try:
-                    await self._fetch(asset.url, part, _MOST_BYTES if max_bytes is None else max_bytes)
-                    return await asyncio.to_thread(_finish, part, stem, asset.kind), result
-                except _Broken as error:
-                    if not left:
-                        raise DownloadError(f"{_shown(asset)}: {error}", task_id=result.task_id) from None
-                    await asyncio.sleep(0.5 * (_TRIES - left))
-                except _Stale as error:
-                    fresh = None if refreshed else await self._refresh(result)
-                    if fresh is None or len(fresh.assets) <= index:
-                        raise DownloadError(f"{_shown(asset)}: {error}", task_id=result.task_id) from None
-                    result, refreshed, part.size = fresh, True, 0
-                except DownloadError as error:
-                    raise error.anew(task_id=result.task_id, job_id=result.external_id) from None
-                except OSError as error:
-                    told = f"cannot write {stem.name}: {error.strerror}"
-                    raise DownloadError(told, task_id=result.task_id, retryable=False) from None
-            raise DownloadError(f"{stem.name}: given up", task_id=result.task_id)
-        finally:
-            with contextlib.suppress(OSError):
-                part.path.unlink(missing_ok=True)
-
-    async def _fetch(self, address: str, part: _Part, max_bytes: int) -> None:
-        """Get the rest of a file, from where it stopped if the server can do that."""
-        headers = {"Accept-Encoding": "identity"}
-        if part.size and part.etag:
-            headers |= {"Range": f"bytes={part.size}-", "If-Range": part.etag}
-        try:
-            async with await self._follow(address, headers) as response:
-                self._check(response, part, max_bytes)
-                await self._stream(response, part, max_bytes)
-        except ValueError:  # what looks like an address and cannot be looked up
-            raise DownloadError("the asset has an address that is not a URL", retryable=False) from None
-        except aiohttp.ClientError as error:
-            raise _Broken(f"the transfer broke ({type(error).__name__})") from None
-        except TimeoutError:
-            raise _Broken("the transfer stood still") from None
-        if part.whole is not None and part.size != part.whole:
-            raise _Broken(f"{part.size} of {part.whole} bytes arrived")
-
-    async def _follow(self, address: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
-        """Open a URL, following redirects by hand so that each is checked."""
-        url = self._allowed(address, None)
-        if self._http is None:
-            self._http = aiohttp.ClientSession(
-                timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
+        if not is_safe_name(stem) or len(stem) > 100:
+            told = (
+                f"{clean_text(repr(stem), 120)} cannot be a file name: use letters, digits, dots, hyphens, underscores"
             )
-        for _ in range(_REDIRECTS + 1):
-            response = await self._http.get(url, headers=headers, allow_redirects=False)
-            if response.status not in {301, 302, 303, 307, 308}:
-                return response
-            target = response.headers.get("Location", "")
-            response.release()
-            url = self._allowed(target, url)
-        raise DownloadError("too many redirects", retryable=False)
-
-    def _allowed(self, address: str, base: URL | None) -> URL:
-        try:
-            url = URL(address) if base is None else base.join(URL(address))
-        except ValueError:
-            raise DownloadError("the asset has an address that is not a URL", retryable=False) from None
-        if not self._plain_allowed and _is_private(url.host or ""):
-            raise DownloadError(f"the asset's address is a private one ({url.host})", retryable=False)
-        plain = url.scheme == "http" and self._plain_allowed and is_loopback(url.host or "")
-        if not url.host or not (url.scheme == "https" or plain):
-            raise DownloadError(f"the asset's address is not https ({url.scheme}://{url.host})", retryable=False)
-        return url
-
-    def _check(self, response: aiohttp.ClientResponse, part: _Part, max_bytes: int) -> None:
-        if response.status in _STALE:
-            raise _Stale(f"its URL does not work any more (HTTP {response.status})")
-        if response.status == 206 and part.size:
-            # Trusted only as far as it names the very place where we stopped.
-            begins = response.headers.get("Content-Range", "").startswith(f"bytes {part.size}-")
-            if not begins:
-                part.size = 0
-                raise _Broken("the server resumed at another place")
-        elif response.status == 200:
-            part.size = 0
+            raise DownloadError(told, retryable=False, task_id=result.task_id)
+        sink = FolderSink(where) if isinstance(where, Path) else where
+        source = Source(result, self._refresh)
+        number = len(result.assets)
+        stems = [stem if number == 1 else f"{stem}-{index + 1}" for index in range(number)]
+        most_bytes = _MOST_BYTES if max_bytes is None else max_bytes
+        if isinstance(sink, FolderSink):
+            await sink.place(stem)  # a folder that cannot be made is told before anything is asked for
+        if number == 1:
+            outcomes = [await self._try_asset(source, 0, sink, stem, most_bytes)]
         else:
-            part.size = 0
-            raise _Broken(f"HTTP {response.status}")
-        length = response.content_length
-        part.whole = None if length is None else part.size + length
-        part.etag = response.headers.get("ETag")
-        if part.whole is not None and part.whole > max_bytes:
-            raise DownloadError(f"has {part.whole:,} bytes, at most {max_bytes:,} are allowed", retryable=False)
+            async with asyncio.TaskGroup() as group:
+                files = [
+                    group.create_task(self._try_asset(source, index, sink, stem, most_bytes))
+                    for index, stem in enumerate(stems)
+                ]
+            outcomes = [file.result() for file in files]
+        for outcome in outcomes:
+            if isinstance(outcome, KlingError):
+                raise outcome.anew(task_id=result.task_id, job_id=result.external_id) from outcome.__cause__
+        return [outcome for outcome in outcomes if isinstance(outcome, Saved)]
 
-    async def _stream(self, response: aiohttp.ClientResponse, part: _Part, max_bytes: int) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | (0 if part.size else os.O_TRUNC) | getattr(os, "O_NOFOLLOW", 0)
-        descriptor = os.open(part.path, flags, 0o600)  # not in a thread: a cancelled await could not take it back
-        with os.fdopen(descriptor, "r+b" if part.size else "wb") as file:
-            file.seek(part.size)
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                if part.size < _HEAD_BYTES <= part.size + len(chunk) and not part.size:
-                    _ending(chunk[:_HEAD_BYTES])
-                part.size += len(chunk)
-                if part.size > max_bytes:
-                    raise DownloadError(f"has more than {max_bytes:,} bytes", retryable=False)
-                await asyncio.to_thread(file.write, chunk)
-            await asyncio.to_thread(_sync, file)
+    async def _try_asset(
+        self, source: Source, index: int, sink: Sink, stem: str, most_bytes: int
+    ) -> Saved | KlingError:
+        async with self._room:
+            transfer = Transfer(self._ask, source, index, most_bytes, self._least_bytes_per_s)
+            limit = asyncio.timeout(self._limit_s)
+            try:
+                async with limit:
+                    self._under_way.add(limit)
+                    if isinstance(sink, FolderSink):
+                        return await _to_folder(transfer, sink, stem)
+                    return await _to_sink(transfer, sink, stem)
+            except KlingError as error:
+                return error
+            except TimeoutError:
+                if self._is_closed:
+                    return _closed()
+                return DownloadError(f"{transfer.shown}: it was not there within {self._limit_s:g} s")
+            finally:
+                self._under_way.discard(limit)
+                transfer.close()
+
+    def _least_bytes_per_s(self) -> float:
+        return _LEAST_BYTES_PER_S / max(1, len(self._under_way))
+
+    async def _ask(self, address: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        if self._is_closed:
+            raise _closed()
+        if self._http is None:
+            self._http = open_http(self._gate)
+        try:
+            async with asyncio.timeout(_HEAD_S):
+                return await follow(self._http, self._gate, address, headers)
+        except TimeoutError:
+            raise Broken("the transfer stood still") from None
+        except aiohttp.ClientError as error:
+            raise Broken(f"the transfer broke ({type(error).__name__})") from None
 
 
-def _is_private(host: str) -> bool:
+def _closed() -> SessionClosed:
+    return SessionClosed("the session was closed before the file was saved: save it with another", paid="yes")
+
+
+async def _to_folder(transfer: Transfer, folder: FolderSink, stem: str) -> Saved:
+    part = PartFile((await folder.place(stem)).parent, stem)
     try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return is_loopback(host)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return not (mapped or address).is_global
-
-
-def _sync(file: object) -> None:
-    file.flush()  # type: ignore[attr-defined]
-    os.fsync(file.fileno())  # type: ignore[attr-defined]
-
-
-def _ending(head: bytes) -> str:
-    for offset, magic, ending in _SIGNATURES:
-        if head[offset : offset + len(magic)] == magic:
-            return ending
-    if head.lstrip()[:1] in {b"<", b"{"}:
-        raise _Stale("a page came instead of a file")
-    return ""
-
-
-_DEFAULT_ENDINGS: Final[dict[AssetKind, str]] = {"video": ".mp4", "image": ".png", "cover": ".png", "audio": ".mp3"}
-
-
-def _finish(part: _Part, stem: Path, kind: AssetKind) -> Path:
-    """Give a whole file its name; blocks on the disk."""
-    with part.path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if not head:
-        raise _Broken("the file is empty")
-    ending = _ending(head) or _DEFAULT_ENDINGS.get(kind, ".bin")
-    target = stem.with_name(stem.name + ending)
-    part.path.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
+        await in_thread(part.open)
+        transfer.go_on(part)
+        while True:
+            await transfer.begin()
+            if transfer.position != part.size:
+                await in_thread(part.reset)
+            part.origin, transfer.must_restart = transfer.origin, False
+            async with contextlib.aclosing(transfer.chunks()) as chunks:
+                try:
+                    async for chunk in chunks:
+                        await in_thread(part.write, chunk)
+                except Again:
+                    continue
+            target = part.folder / f"{stem}{transfer.ending}"
+            await in_thread(_finish, part, target)
+            return _saved(transfer, part.size, part.sha256, target.name, target)
+    except OSError as error:
+        raise cannot_write(stem, error) from None
     finally:
-        os.close(folder)
-    return target
+        part.drop()
 
 
-def _shown(asset: Asset) -> str:
-    # Signed URLs are as good as a key: only the host is told.
-    return f"{asset.kind} at {clean_text(URL(asset.url).host or 'nowhere', 60)}"
+def _finish(part: PartFile, target: Path) -> None:
+    """Give a whole file its name; blocks on the disk."""
+    part.finish(target)
+
+
+async def _to_sink(transfer: Transfer, sink: Sink, stem: str) -> Saved:
+    while True:
+        await transfer.begin()
+        transfer.must_restart = False
+        meter = _Meter()
+        async with contextlib.aclosing(transfer.chunks()) as chunks:
+            try:
+                stored = await sink.put(f"{stem}{transfer.ending}", meter.over(chunks), transfer.whole)
+            except Exception as error:
+                # What the file itself ran into may come back in other words.
+                if transfer.must_restart:
+                    continue
+                if isinstance(transfer.failure, KlingError):
+                    raise transfer.failure from None
+                if isinstance(error, KlingError):
+                    raise
+                told = f"the sink did not keep {stem} ({type(error).__name__}: {clean_text(error)})"
+                raise DownloadError(told) from error
+        if not transfer.is_whole:
+            raise DownloadError(f"the sink did not take all of {stem}", retryable=False)
+        return _saved(transfer, meter.size_bytes, meter.sha256, stored.key, stored.path)
+
+
+class _Meter:
+    """Counts and hashes what passes."""
+
+    def __init__(self) -> None:
+        self.size_bytes: int = 0
+        self._hash = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    async def over(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            await in_thread(self._hash.update, chunk)
+            self.size_bytes += len(chunk)
+            yield chunk
+
+
+def _saved(transfer: Transfer, size_bytes: int, sha256: str, key: str, path: Path | None) -> Saved:
+    kind = CONTENT_TYPES.get(transfer.ending, "application/octet-stream")
+    return Saved(path, transfer.asset.kind, size_bytes, sha256, key, kind)

@@ -253,6 +253,8 @@ class Policy:
         page_size: rows in one list page, at most 500. Source: service reference, "Query Task (List)".
         max_queries: queries in flight at once.
         max_submissions: submissions in flight at once.
+        max_downloads: files on their way at once.
+        download_limit_s: seconds one file may take to come, all tries together.
     """
 
     settle_s: float = attrs.field(default=60.0, validator=_above_zero)
@@ -273,6 +275,8 @@ class Policy:
     page_size: int = attrs.field(default=500, validator=_from(1, 500))
     max_queries: int = attrs.field(default=6, validator=_from(1))
     max_submissions: int = attrs.field(default=50, validator=_from(1))
+    max_downloads: int = attrs.field(default=8, validator=_from(1))
+    download_limit_s: float = attrs.field(default=3600.0, validator=_above_zero)
 
 
 @attrs.frozen(kw_only=True)

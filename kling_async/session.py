@@ -23,9 +23,10 @@ import aiohttp
 import attrs
 
 from . import snapshots
+from .addresses import read_networks
 from .auth import Credentials, KeyPair, Secret, find_credentials
 from .dialects import Host, find_host
-from .download import Downloader
+from .download import Downloader, Saved
 from .endpoints import Endpoint, Task, endpoint_of, find_endpoint, to_plain
 from .endpoints.rules import ID_PATTERN
 from .errors import ConfigError, IdempotencyMismatch, InvalidRequest, JournalError, KlingError
@@ -38,6 +39,7 @@ from .recorder import Record, is_open, status_of_entry
 from .recovery import ID_PREFIX, PAGE_SIZE, Found, Rebuild, Recovery
 from .runtime import Runtime
 from .selection import Selection
+from .sinks import Sink
 from .snapshots import History, Snapshot
 from .transport import Transport
 
@@ -67,6 +69,9 @@ class KlingSession(Questions):
         policy: how patient the session is.
         callback: default for `callback_url` of `submit`.
         strict: make errors of RequestWarning: what is likely wrong for the model or host.
+        private_networks: networks or addresses, as "10.20.0.0/16", from which files may be downloaded although they are
+            private: for a gateway that keeps them in a store of your own. None: where a host says that a file lies
+            must not lead into your network. Still https; a cloud's metadata addresses stay closed.
         seed: of the jitter, for repeatable tests.
         wall: gives the wall clock in Unix seconds, for tokens and records; for tests.
 
@@ -88,6 +93,7 @@ class KlingSession(Questions):
         policy: Policy | None = None,
         callback: str | None = None,
         strict: bool = False,
+        private_networks: Collection[str] = (),
         seed: int | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -119,7 +125,13 @@ class KlingSession(Questions):
             max_submissions=self._policy.max_submissions,
             max_queries=self._policy.max_queries,
         )
-        self._downloader = Downloader(self._host, refresh=self._refresh)
+        self._downloader = Downloader(
+            self._host,
+            refresh=self._refresh,
+            at_once=self._policy.max_downloads,
+            limit_s=self._policy.download_limit_s,
+            networks=read_networks(private_networks),
+        )
         self._runtime = Runtime(
             self._transport,
             self._downloader,
@@ -659,13 +671,42 @@ class KlingSession(Questions):
 
         Raises:
             ConfigError: not a Result.
-            DownloadError: it could not be saved; the generation is not affected.
+            DownloadError: one could not be saved, and the others were; the generation is not affected.
+            SessionError: the session is closed, or has crashed.
+        """
+        saved = await self.save(result, directory, name=name, max_bytes=max_bytes)
+        return [file.path for file in saved if file.path is not None]
+
+    async def save(
+        self, result: Result, where: str | Path | Sink, *, name: str | None = None, max_bytes: int | None = None
+    ) -> list[Saved]:
+        """Save every asset of a result, and tell of each where it is, how long, and its hash.
+
+        At most `policy.max_downloads` files of a session are on their way at once; others wait.
+
+        Args:
+            result: of a job of any session.
+            where: a folder, made if it does not exist; or a Sink, as ObjectStoreSink.
+            name: stem of the file names; the task id if left out. Never taken from a URL.
+            max_bytes: most bytes per file; 2 GiB if left out.
+
+        Returns:
+            One for each file, in the order of `result.assets`.
+
+        Raises:
+            ConfigError: not a Result, or neither a folder nor a sink.
+            DownloadError: one could not be saved, and the others were; the generation is not affected.
             SessionError: the session is closed, or has crashed.
         """
         self._runtime.scheduler()
         if not isinstance(result, Result):
             raise ConfigError(f"download() takes a Result, not a {type(result).__name__}: give `await job`")
-        return await self._downloader.save(result, Path(directory), name=name, max_bytes=max_bytes)
+        place = Path(where) if isinstance(where, str) else where
+        if not isinstance(place, Path | Sink):
+            raise ConfigError(f"where={where!r} must be a folder or a Sink")
+        if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
+            raise ConfigError(f"max_bytes={max_bytes!r} must be an integer of at least 1")
+        return await self._downloader.save(result, place, name=name, max_bytes=max_bytes)
 
     @property
     def stats(self) -> Stats:

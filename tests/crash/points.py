@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 import attrs
 
-from kling_async import Status, download, journal_store, transport
+from kling_async import Status, download, journal_store, transfer, transport
 from kling_async.download import Downloader
 from kling_async.journal_sqlite import SqliteJournal
 from kling_async.journal_store import Store
@@ -215,7 +215,7 @@ def mid_download(bomb: Bomb) -> None:
             bomb.tick()  # asked for the next one: this one is written
 
     def iter_chunked(self: aiohttp.StreamReader, size: int) -> Any:
-        return chunks(self) if size == download._CHUNK_BYTES else original(self, size)
+        return chunks(self) if size == transfer._CHUNK_BYTES else original(self, size)
 
     put(aiohttp.StreamReader, "iter_chunked", iter_chunked)
 

@@ -78,6 +78,7 @@ ALLOWED: dict[str, str] = {
     "sweep": "bands hazards lookups models pace queues reach terms",
     "slots": "",
     "deadlines": "",
+    "addresses": "errors",
     # movers
     "retry": "",
     "translate": "dialects errors",
@@ -87,7 +88,11 @@ ALLOWED: dict[str, str] = {
     "journal_store": "errors journal models",
     "journal_sqlite": "errors journal journal_store models",
     "media_record": "endpoints errors",
-    "download": "dialects errors models",
+    "fetch": "addresses dialects errors",
+    "part_file": "",
+    "sinks": "errors part_file",
+    "transfer": "errors models part_file",
+    "download": "addresses dialects errors fetch models part_file sinks transfer",
     # loop
     "job": "endpoints errors lifecycle models sweep",
     "recorder": "endpoints errors job journal lifecycle media_record models owners wire",
@@ -108,16 +113,16 @@ ALLOWED: dict[str, str] = {
     ),
     "snapshots": "endpoints errors job journal models recorder",
     "session": (
-        "auth dialects download endpoints endpoints.rules errors job journal journal_sqlite models owners questions "
-        "recorder recovery runtime selection snapshots transport"
+        "addresses auth dialects download endpoints endpoints.rules errors job journal journal_sqlite models owners "
+        "questions recorder recovery runtime selection sinks snapshots transport"
     ),
     "reading": "dialects endpoints errors journal journal_sqlite models owners recorder",
     "webhook": "auth errors models wire",
     "": (
-        "_version dialects endpoints endpoints.account endpoints.answers endpoints.clips "
+        "_version dialects download endpoints endpoints.account endpoints.answers endpoints.clips "
         "endpoints.contents endpoints.images endpoints.library endpoints.lips endpoints.operation "
         "endpoints.parts endpoints.scenes endpoints.solutions endpoints.sound endpoints.video "
-        "errors job journal models prices recovery selection session snapshots webhook"
+        "errors job journal models prices recovery selection session sinks snapshots webhook"
     ),
     # doors; what the command's own modules import is in CLI_ALLOWED
     "__main__": "cli.app",
@@ -145,17 +150,18 @@ CLI_ALLOWED = {
 # These decide and translate: the same arguments give the same answer. `now` and `rng` are arguments.
 PURE = (
     *("errors", "models", "dialects", "prices", "wire", "calls", "auth", "lifecycle", "slots", "deadlines", "webhook"),
-    *("reach", "hazards", "pace", "terms", "bands", "lookups", "queues", "sweep"),
+    *("reach", "hazards", "pace", "terms", "bands", "lookups", "queues", "sweep", "addresses"),
     *(name for name in ALLOWED if name.partition(".")[0] == "endpoints"),
 )
 IMPURE_LIBRARIES = frozenset({"aiohttp", "asyncio", "secrets", "socket", "threading", "time", "uuid"})
 
 # Foreign library → modules that may import it ("x.*": every module of the folder x).
 DOORS: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("translate", "transport", "download", "runtime", "session", "emulator.*", "cli.*"),
+    "aiohttp": ("translate", "transport", "fetch", "transfer", "download", "runtime", "session", "emulator.*", "cli.*"),
     "backoff": ("retry",),
     "cattrs": ("endpoints.base", "wire", "calls"),
     "fastapi": ("fastapi.*",),
+    "obstore": ("sinks",),
     "opentelemetry": (),
     "orjson": (),
     "pydantic": ("fastapi.*",),

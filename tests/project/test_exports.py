@@ -19,7 +19,19 @@ import pytest
 import kling_async
 from kling_async import Asset, Job, KlingError, KlingSession, Result, Status
 
-EXTRAS = ("typer", "rich", "click", "fastapi", "starlette", "orjson", "uvloop", "opentelemetry", "hypothesis", "pytest")
+EXTRAS = (
+    "typer",
+    "rich",
+    "click",
+    "fastapi",
+    "starlette",
+    "orjson",
+    "uvloop",
+    "opentelemetry",
+    "hypothesis",
+    "pytest",
+    "obstore",
+)
 
 # Where a public signature says Any, and why.
 ANY_IS_MEANT = {
@@ -55,8 +67,9 @@ SIGNATURES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "query": ({"task": REQUIRED, "endpoint": None}, {}),
     "tasks": ({"endpoint": REQUIRED}, {}),
     "download": ({"result": REQUIRED, "directory": REQUIRED}, {"name": None}),
+    "save": ({"result": REQUIRED, "where": REQUIRED}, {"name": None}),
 }
-ASYNC_METHODS = ("submit", "generate", "query", "download")
+ASYNC_METHODS = ("submit", "generate", "query", "download", "save")
 ASYNC_ITERATORS = ("map", "tasks")
 
 JOB_MEMBERS = (

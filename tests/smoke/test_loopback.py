@@ -1,6 +1,7 @@
 """A few journeys on real sockets: own connection pools, real files, real refusals."""
 
 import asyncio
+import hashlib
 import os
 import socket
 import stat
@@ -18,6 +19,7 @@ from kling_async import (
     ConnectFailed,
     DownloadError,
     KlingSession,
+    ObjectStoreSink,
     Policy,
     Result,
     TextToVideo,
@@ -113,6 +115,41 @@ async def test_a_broken_transfer_goes_on_where_it_stopped(tmp_path: Path) -> Non
             (file,) = await kling.download(result, tmp_path)
     assert ranges == [None, f"bytes={half}-"]
     assert file.read_bytes() == whole
+
+
+async def test_a_file_goes_to_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put again when the server cannot go on where it broke off; no half object is seen, and no file is written."""
+    stores = pytest.importorskip("obstore.store")
+    pause = asyncio.sleep
+    monkeypatch.setattr("kling_async.transfer.asyncio.sleep", lambda _seconds: pause(0))
+    whole = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 30_000
+    answers = 0
+
+    async def clip(request: web.Request) -> web.StreamResponse:
+        nonlocal answers
+        answers += 1
+        response = web.StreamResponse(headers={"Content-Length": str(len(whole))})
+        await response.prepare(request)
+        await response.write(whole if answers == 2 else whole[:6_000_000])
+        assert request.transport is not None
+        if answers != 2:
+            request.transport.close()
+        return response
+
+    store = stores.MemoryStore()
+    async with served({"/clip": clip}) as base:
+        async with KlingSession(api_key="k", base_url=base) as kling:
+            result = Result(assets=(Asset(kind="video", url=f"{base}/clip"),), endpoint="text2video", task_id="1")
+            (saved,) = await kling.save(result, ObjectStoreSink(store, "2026"))
+            assert (saved.path, saved.key, saved.size_bytes) == (None, "2026/1.mp4", len(whole))
+            assert saved.sha256 == hashlib.sha256(whole).hexdigest()
+            found = await store.get_async("2026/1.mp4")
+            assert bytes(await found.bytes_async()) == whole
+            assert answers == 2
+            with pytest.raises(DownloadError, match=r"bytes arrived|transfer broke"):
+                await kling.save(result, ObjectStoreSink(store, "again"))
+            assert [row["path"] for row in store.list().collect()] == ["2026/1.mp4"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @asynccontextmanager
