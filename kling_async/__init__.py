@@ -10,11 +10,12 @@ file ←download─ asset URLs ←settle─ Outcome ←decode─ Observation
 download                 scheduler  lifecycle  wire
 ```
 
-Words: errors, models. Registry and wire: endpoints, dialects, prices, wire, calls, auth. Deciders, pure: lifecycle,
-reach, hazards, pace, terms, bands, lookups, queues, sweep, slots, deadlines, addresses. Movers: retry, translate,
-transport, journal, journal_store, journal_sqlite, media_record, owners, fetch, part_file, sinks, transfer, download.
-Loop: job, recorder, sharing, poller, submitter, searcher, scheduler. Front: runtime, selection, questions, recovery,
-snapshots, session, reading. Doors: webhook, fastapi, cli, emulator. Read lifecycle, sweep and scheduler first.
+Words: errors, models, events. Registry and wire: endpoints, dialects, prices, wire, calls, auth. Deciders, pure:
+lifecycle, reach, hazards, pace, terms, bands, lookups, queues, sweep, slots, deadlines, hints, addresses. Movers:
+retry, translate, transport, journal, journal_store, journal_sqlite, media_record, owners, fetch, part_file, sinks,
+transfer, download. Loop: job, recorder, sharing, poller, submitter, searcher, scheduler. Front: runtime, selection,
+questions, recovery, snapshots, callbacks, session, reading. Doors: webhook, fastapi, otel, cli, emulator,
+pytest_plugin. Read lifecycle, sweep and scheduler first.
 """
 
 from ._version import __version__
@@ -153,6 +154,7 @@ from .errors import (
     Throttled,
     TransportError,
 )
+from .events import Events, JobEvent, Missed, PauseEvent, QueryEvent, RequestEvent, SweepEvent
 from .job import Job
 from .journal import Journal, MemoryJournal, MemoryStore
 from .models import Asset, Billing, Observation, Policy, Result, Stats, Status, TaskStatus
@@ -214,6 +216,7 @@ __all__ = [
     "ElementVideos",
     "Endpoint",
     "Estimate",
+    "Events",
     "Face",
     "FaceChoose",
     "FaceIdentification",
@@ -237,6 +240,7 @@ __all__ = [
     "Job",
     "JobAbandoned",
     "JobError",
+    "JobEvent",
     "Journal",
     "JournalCorrupt",
     "JournalError",
@@ -250,6 +254,7 @@ __all__ = [
     "MemoryJournal",
     "MemoryStore",
     "MiddleFrame",
+    "Missed",
     "MotionControl",
     "MotionImage",
     "MotionVideo",
@@ -267,6 +272,7 @@ __all__ = [
     "Options",
     "OtherContent",
     "PackageCharges",
+    "PauseEvent",
     "PngMask",
     "Point",
     "Policy",
@@ -277,11 +283,13 @@ __all__ = [
     "PreviewFiles",
     "PreviewSelection",
     "Prompt",
+    "QueryEvent",
     "RecognizeImage",
     "Recovery",
     "ReferImage",
     "ReferenceImage",
     "ReferenceVideo",
+    "RequestEvent",
     "RequestRejected",
     "RequestWarning",
     "ResourcePack",
@@ -312,6 +320,7 @@ __all__ = [
     "SubjectCompletion",
     "SubjectImage",
     "SubmissionUnknown",
+    "SweepEvent",
     "Task",
     "TaskFailed",
     "TaskStatus",

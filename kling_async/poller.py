@@ -32,6 +32,7 @@ from .errors import (
     is_missing,
     is_surely_missing,
 )
+from .events import Hub, PauseEvent, QueryEvent, SweepEvent
 from .models import Observation, Policy
 from .retry import Backoff, Quota
 from .sweep import (
@@ -109,6 +110,7 @@ class Poller:
         sweep_at: loop time of the next sweep over what is pending, seconds.
         look_at: loop time before which unsure jobs are not looked up, seconds.
         last_queries: queries of the last sweep that sent any.
+        hub: who listens to the session.
     """
 
     transport: Transport
@@ -124,6 +126,7 @@ class Poller:
     sweep_at: float = math.inf
     look_at: float = 0.0
     last_queries: int = 0
+    hub: Hub | None = None
     _silent_since: float | None = None
     _told: bool = False
     _pace: Pace = attrs.field(init=False)
@@ -222,7 +225,10 @@ class Poller:
             delay_s = self._backoff.trouble(wish_s)
             self.resume_at = now + delay_s
             self._note_silence(sweep.trouble, now, delay_s)
+            self._tell_pause(sweep.trouble, delay_s)
         elif sweep.answered:
+            if self._silent_since is not None:
+                self._tell_pause(None, None)
             self._backoff.success()
             self._silent_since, self._told = None, False
         if asked_to_wait:
@@ -231,6 +237,9 @@ class Poller:
             self._pace.wanted_more(now)
         if sweep.sent:
             self.last_queries = sweep.sent
+            if self.hub is not None and self.hub.is_heard:
+                figures = {"queries": sweep.sent, "answered": sweep.answered, "failed": sweep.failed}
+                self.hub.tell(SweepEvent(at=self.hub.now(), pending=len(self.planner.rows), **figures))
         soon = now + max(self._pace.wait_s(), _LEAST_REST_S)
         if short:
             self.look_at = soon
@@ -241,6 +250,11 @@ class Poller:
             if not self.planner.rows:
                 self.sweep_at = math.inf
         self.sweep_at = max(self.sweep_at, self.resume_at)
+
+    def _tell_pause(self, trouble: KlingError | None, wait_s: float | None) -> None:
+        if self.hub is not None and self.hub.is_heard:
+            reason = None if trouble is None else str(trouble)
+            self.hub.tell(PauseEvent(at=self.hub.now(), what="queries", reason=reason, wait_s=wait_s))
 
     def _note_silence(self, trouble: KlingError, now: float, delay_s: float) -> None:
         """Say loudly, once, what only somebody outside can mend: a key that is refused, or a host that is gone."""
@@ -414,12 +428,29 @@ class Poller:
             envelope = await self.transport.ask(query)
         except KlingError as error:
             _log.debug("%s query failed: %s", form, error)
+            self._tell_query(form, endpoints, asked, now, error)
             self._note_failure(error, form, endpoints, asked, sweep)
             return None
+        self._tell_query(form, endpoints, asked, now, None)
         sweep.answered += 1
         for endpoint in endpoints:
             self.reach.of(endpoint, form).failures = 0
         return envelope
+
+    def _tell_query(
+        self, form: Form, endpoints: Sequence[str], asked: Sequence[Watch], began: float, error: KlingError | None
+    ) -> None:
+        if self.hub is not None and self.hub.is_heard:
+            self.hub.tell(
+                QueryEvent(
+                    at=self.hub.now(),
+                    form=str(form),
+                    endpoints=tuple(endpoints),
+                    tasks=len(asked),
+                    duration_s=self.clock() - began,
+                    error=None if error is None else type(error).__name__,
+                )
+            )
 
     def _note_failure(
         self, error: KlingError, form: Form, endpoints: Sequence[str], asked: Sequence[Watch], sweep: _Sweep

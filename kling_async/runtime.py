@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 
 from .download import Downloader
 from .errors import ConfigError, ForkError, JournalError, SchedulerCrashed, SessionClosed
+from .events import Hub
 from .journal import Journal
 from .models import Policy
 from .recorder import Record
@@ -37,7 +38,9 @@ class Runtime:
         max_running: int | None,
         journal: Journal | None,
         wall: Callable[[], float],
+        hub: Hub,
     ) -> None:
+        self.hub = hub
         self._journal = journal
         self._wall = wall
         self.record: Record | None = None
@@ -128,6 +131,7 @@ class Runtime:
             rng=self._rng,
             max_running=self._max_running,
             record=self.record,
+            hub=self.hub,
         )
         try:
             await self._scheduler.remember()
@@ -168,6 +172,7 @@ class Runtime:
                 await asyncio.wait({closing})
             except asyncio.CancelledError:
                 is_cancelled = True
+        self.hub.close()
         closing.result()
         if is_cancelled:
             raise asyncio.CancelledError
@@ -199,6 +204,7 @@ class Runtime:
             self.crash.__cause__ = error
             _log.exception("the background loop ended with a bug")
             scheduler.release_all(self.crash)
+            self.hub.close()
         except BaseExceptionGroup:
             # A task group's word for GeneratorExit: the loop was closed with the session open, and nobody is left.
             if not self._loop_is_closed():

@@ -30,10 +30,12 @@ from .errors import (
     JournalError,
     KlingError,
     LeaseLost,
+    Paid,
     SessionClosed,
     SubmissionUnknown,
     TaskVanished,
 )
+from .events import Hub, JobEvent
 from .job import Job, Track
 from .journal import Entry
 from .lifecycle import (
@@ -80,7 +82,9 @@ class Scheduler:
         rng: random.Random,
         max_running: int | None = None,
         record: Record | None = None,
+        hub: Hub | None = None,
     ) -> None:
+        self._hub = hub
         self._record = record
         self._sharing = None if record is None else Sharing(record=record, family=self, clock=clock)
         self._recorder: Recorder = record or NoRecord()
@@ -89,7 +93,7 @@ class Scheduler:
         self._retention_s = transport.host.retention_s
         quota = Quota()
         self.poller: Poller = Poller(
-            transport=transport, policy=policy, rng=rng, clock=clock, listener=self, quota=quota
+            transport=transport, policy=policy, rng=rng, clock=clock, listener=self, quota=quota, hub=hub
         )
         self.searcher: Searcher = Searcher(
             policy=policy,
@@ -110,6 +114,7 @@ class Scheduler:
             recorder=self._recorder,
             max_running=max_running,
             quota=quota,
+            hub=hub,
         )
         self.counts: Counter[Status] = Counter()
         self._open: dict[str, Track] = {}
@@ -201,11 +206,12 @@ class Scheduler:
             callback_url=callback_url,
         )
 
-    def _take(self, track: Track, timeout_s: float | None) -> None:
+    def _take(self, track: Track, timeout_s: float | None, previous: Status | None = None) -> None:
         if track.job.id in self._open:
             raise AssertionError(f"job {track.job.id} is open already")
         self._open[track.job.id] = track
         self.counts[track.job.status] += 1
+        self._tell_change(track.job, previous)
         if timeout_s is not None:
             self._set_deadline(track, self._clock() + timeout_s)
 
@@ -274,7 +280,7 @@ class Scheduler:
         self.counts[job.status] -= 1
         job.reopen(status)
         track = self._track(job, self._callbacks.get(job))
-        self._take(track, None)
+        self._take(track, None, Status.UNRESOLVED)
         return track
 
     def _close_again(self, track: Track, error: KlingError, status: Status = Status.UNRESOLVED) -> None:
@@ -285,7 +291,7 @@ class Scheduler:
         self.counts[track.job.status] -= 1
         self.counts[status] += 1
         del self._open[track.job.id]
-        track.job.settle(Failed(status, error))
+        self.end(track.job, Failed(status, error))
 
     def credentials_changed(self) -> None:
         """Try again at once what waits because the account or its key was refused."""
@@ -586,9 +592,9 @@ class Scheduler:
             error = SubmissionUnknown(f"the host answered with the task of another job ({task_id})")
             self.settle(track, Failed(Status.UNRESOLVED, error))
             return
+        job.task_id = task_id
         self.set_status(track, Status.ACCEPTED)
         self._watch_task(track, task_id)
-        job.task_id = task_id
         self._recorder.note(job, Status.ACCEPTED, lambda _error: job.take_task(task_id), task_id=task_id)
         _log.info("job %s has task %s", job.id, task_id)
         self.searcher.offer_proof(track, task_id)
@@ -632,8 +638,14 @@ class Scheduler:
         self.counts[other.job.status] -= 1
         del self._open[other.job.id]
         self._forget(task_id)
-        job.when_done(other.job.end_like)
+        job.when_done(lambda done: self._end_like(other.job, done))
         return True
+
+    def _end_like(self, job: Job, done: Job) -> None:
+        previous = job.status
+        job.end_like(done)
+        if job.outcome is not None:
+            self._tell_change(job, previous)
 
     def _take_news(self, track: Track, news: Observation) -> None:
         job = track.job
@@ -664,9 +676,11 @@ class Scheduler:
         """Move an open job to another open status; `undone`: surely nothing was made by the last attempt."""
         if not may_follow(track.job.status, status):
             raise AssertionError(f"job {track.job.id} cannot go from {track.job.status} to {status}")
-        self.counts[track.job.status] -= 1
+        previous = track.job.status
+        self.counts[previous] -= 1
         self.counts[status] += 1
         track.job.status = status
+        self._tell_change(track.job, previous)
         if status in {Status.QUEUED, Status.UNSURE}:
             self._recorder.note(track.job, status, undone=undone)
         _log.info("job %s %s", track.job.id, status)
@@ -705,7 +719,7 @@ class Scheduler:
             if error is not None and isinstance(outcome, Failed) and outcome.error.paid == "no":
                 # Where its end is not on disk, a run after a crash would find it open, and send it.
                 outcome = Failed(outcome.status, outcome.error.anew(paid="maybe"))
-            job.settle(outcome)
+            self.end(job, outcome)
             return
         # It was another process's to end: what we saw may be less than what became of it.
         self.counts[outcome.status] -= 1
@@ -767,7 +781,42 @@ class Scheduler:
         self._record.foreign.pop(job.id, None)
         if entry.task_id is not None:
             job.take_task(entry.task_id)
-        job.settle(outcome_from(entry, job.row, self._retention_s))
+        self.end(job, outcome_from(entry, job.row, self._retention_s))
+
+    def end(self, job: Job, outcome: Outcome) -> None:
+        """Tell the end of a job to whoever waits for it, and to whoever listens."""
+        previous = job.status
+        job.settle(outcome)
+        self._tell_change(job, previous)
+
+    def _tell_change(self, job: Job, previous: Status | None) -> None:
+        hub = self._hub
+        if hub is None or not hub.is_heard:
+            return
+        outcome, now = job.outcome, hub.now()
+        ended_at = job.news.updated_at if job.news is not None and job.news.status.is_final else None
+        error = outcome.error if isinstance(outcome, Failed) else None
+        paid: Paid = "no" if job.status is Status.QUEUED else "maybe"
+        if outcome is not None:
+            paid = "yes" if error is None else error.paid
+        hub.tell(
+            JobEvent(
+                job_id=job.id,
+                endpoint=job.endpoint,
+                model="" if job.request is None else job.row.model_of(job.request),
+                status=job.status,
+                previous=previous,
+                at=now,
+                created_at=job.created_at,
+                task_id=job.task_id,
+                error=None if error is None else type(error).__name__,
+                message=None if error is None else str(error),
+                paid=paid,
+                billing=None if job.news is None else job.news.billing,
+                lag_s=None if ended_at is None else (now - ended_at).total_seconds(),
+                metadata=job.metadata,
+            )
+        )
 
     def outlive(self, track: Track, news: Observation) -> None:
         """Take note that a job that is over has a task after all: while that runs, it takes a slot."""

@@ -30,6 +30,7 @@ from .download import Downloader, Saved
 from .endpoints import Endpoint, Task, endpoint_of, find_endpoint, to_plain
 from .endpoints.rules import ID_PATTERN
 from .errors import ConfigError, IdempotencyMismatch, InvalidRequest, JournalError, KlingError
+from .events import BUFFER, Events, Hub
 from .job import Job
 from .journal import Entry, Journal, fingerprint
 from .models import Failed, Policy, Result, Stats, Status
@@ -117,6 +118,7 @@ class KlingSession(Questions):
         # job for ever. A journal remembers that by itself, and requests with pictures in them are large.
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._named: dict[str, Job] = {}
+        hub = Hub(wall)
         self._transport = Transport(
             self._host,
             credentials,
@@ -124,6 +126,7 @@ class KlingSession(Questions):
             http=http,
             max_submissions=self._policy.max_submissions,
             max_queries=self._policy.max_queries,
+            hub=hub,
         )
         self._downloader = Downloader(
             self._host,
@@ -140,6 +143,7 @@ class KlingSession(Questions):
             max_running=max_running,
             journal=_journal_at(journal, wall) if isinstance(journal, str | Path) else journal,
             wall=wall,
+            hub=hub,
         )
 
     def __repr__(self) -> str:
@@ -707,6 +711,23 @@ class KlingSession(Questions):
         if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
             raise ConfigError(f"max_bytes={max_bytes!r} must be an integer of at least 1")
         return await self._downloader.save(result, place, name=name, max_bytes=max_bytes)
+
+    def events(self, *, buffer: int = BUFFER) -> Events:
+        """Give what happens from now on: `async for event in session.events(): ...`; any number may listen.
+
+        JobEvent tells each change of a job's status; QueryEvent, SweepEvent, RequestEvent and PauseEvent what the
+        session does for it. It ends when the session closes, or has crashed. A reader that is too slow for its buffer
+        loses the oldest, and gets a Missed in their place; it never holds the session up.
+
+        Args:
+            buffer: how many events are kept for this reader.
+
+        Raises:
+            ConfigError: buffer is below 1, or the session is not open.
+            SessionError: the session is closed, or has crashed.
+        """
+        self._runtime.scheduler()
+        return self._runtime.hub.read(buffer)
 
     @property
     def stats(self) -> Stats:

@@ -15,7 +15,7 @@ import attrs
 from .errors import DeadlineExceeded, JobAbandoned, JournalError, SubmissionUnknown
 from .job import Job
 from .journal import Entry
-from .models import Failed, Status
+from .models import Failed, Outcome, Status
 from .recorder import Record
 from .sweep import Form
 
@@ -41,6 +41,10 @@ class Family(Protocol):
 
     def end_as(self, job: Job, entry: Entry) -> None:
         """End a job as its entry says."""
+        ...
+
+    def end(self, job: Job, outcome: Outcome) -> None:
+        """End a job."""
         ...
 
     def recalled(self, endpoint: str, form: Form, *, found: bool) -> None:
@@ -142,7 +146,7 @@ class Sharing:
                 self.record.leave([taken])  # abandoned just now: held, and followed by nobody
         elif entry is None:
             del self.record.foreign[job.id]
-            job.settle(Failed(Status.UNRESOLVED, SubmissionUnknown("its record is gone from the journal")))
+            self.family.end(job, Failed(Status.UNRESOLVED, SubmissionUnknown("its record is gone from the journal")))
         elif taken is not None:
             self.family.go_on(job, taken)
         elif entry.state.is_final:

@@ -26,6 +26,7 @@ from .errors import (
     SlotsFull,
     clean_text,
 )
+from .events import JOB_SENT, Hub, PauseEvent
 from .job import Owner, Track
 from .lifecycle import Accepted, Barred, Later, NotSent, Refused, Unsure, Verdict, judge_submission
 from .models import Failed, Observation, Policy, Status
@@ -76,6 +77,7 @@ class Submitter:
         sent: create requests sent so far.
         in_flight: create requests not answered yet.
         bar: why nothing may be sent for now, if the account or its key was refused.
+        hub: who listens to the session.
         key_worked: the host has let us in with these credentials; so a later refusal is a change, and not a mistake.
     """
 
@@ -93,6 +95,7 @@ class Submitter:
     sent: int = 0
     in_flight: int = 0
     bar: Bar | None = None
+    hub: Hub | None = None
     key_worked: bool = False
     _waiting: dict[tuple[str, str], list[tuple[int, Track]]] = attrs.field(factory=dict)
     _backoff: Backoff = attrs.field(init=False)
@@ -194,6 +197,7 @@ class Submitter:
                 return
             self.sent += 1
             track.account = self.transport.credentials.account
+            JOB_SENT.set(track.job.id)  # for this asyncio task alone, which sends this job alone
             envelope = await self.transport.submit(track.job.row.path, body, lambda: self.recorder.may_send(track.job))
             if len(envelope.rows) != 1:
                 raise BadEnvelope(f"the answer to a create holds {len(envelope.rows)} tasks")
@@ -284,6 +288,7 @@ class Submitter:
         if self.bar is not None:
             self.bar = None
             _log.warning("the account is accepted again: sending goes on")
+            self._tell_pause(None)
 
     def try_again(self) -> None:
         """Knock at once, if the account or its key was refused: something has changed."""
@@ -301,6 +306,7 @@ class Submitter:
         if self.bar is None:
             self.bar = Bar(error, since=now)
             _log.warning("nothing is sent until the host accepts the account again: %s", error)
+            self._tell_pause(error)
         self.bar.error = error
         if now >= self.bar.knock_at:
             self.bar.knock_at = now + self._knocks.trouble(error.retry_in_s)
@@ -333,6 +339,7 @@ class Submitter:
                 _log.warning("the host refuses creates for now: %s", verdict.error)
                 # Source: service reference, "Concurrency": at least one second.
                 self._resume_at = now + max(1.0, self._backoff.trouble(verdict.error.retry_in_s))
+                self._tell_pause(verdict.error, self._resume_at - now)
         else:
             alone = gate.running == 0
             # Source: service reference, "Concurrency": at least one second.
@@ -367,8 +374,14 @@ class Submitter:
             return
         if now >= self._resume_at:  # several that fail at once are one knock
             self._resume_at = min(now + self._backoff.trouble(), self._unreachable_since + self.policy.unreachable_s)
+            self._tell_pause(verdict.error, self._resume_at - now)
         _log.warning("job %s not sent, trying again: %s", track.job.id, verdict.error)
         self._requeue(track)
+
+    def _tell_pause(self, error: KlingError | None, wait_s: float | None = None) -> None:
+        if self.hub is not None and self.hub.is_heard:
+            reason = None if error is None else str(error)
+            self.hub.tell(PauseEvent(at=self.hub.now(), what="submissions", reason=reason, wait_s=wait_s))
 
     def _requeue(self, track: Track) -> None:
         if track.search is not None:

@@ -37,6 +37,7 @@ from .errors import (
     ServiceError,
     service_error,
 )
+from .events import JOB_SENT, Hub, RequestEvent
 from .sweep import Batch, CursorPage, ListPage, Query, Single
 from .translate import ended, translate
 from .wire import Envelope, ids_of, open_envelope, parse_json
@@ -109,10 +110,12 @@ class Transport:
         http: aiohttp.ClientSession | None = None,
         max_submissions: int = 50,
         max_queries: int = 6,
+        hub: Hub | None = None,
     ) -> None:
         if getattr(http, "auth", None) is not None:
             raise ConfigError("http= has credentials of its own (auth=): they would be sent in place of the key")
         self.host = host
+        self._hub = hub
         self._credentials = credentials
         self._former: tuple[Secret, ...] = ()
         self._wall = wall
@@ -232,7 +235,10 @@ class Transport:
         credentials = self._credentials
         is_renewed = False
         while True:
+            began = asyncio.get_running_loop().time()
             raw = await self._exchange(session, method, url, body, timeout, may_send)
+            if self._hub is not None and self._hub.is_heard:
+                self._hub.tell(_event(self._hub, method, url, raw, began, is_call=is_call))
             if isinstance(raw, KlingError):
                 raise raw
             try:
@@ -328,6 +334,21 @@ class Transport:
             return float(value)
         moment = _parse_date(value)
         return None if moment is None else max(0.0, moment.timestamp() - self._wall())
+
+
+def _event(hub: Hub, method: str, url: URL, raw: _Raw | KlingError, began: float, *, is_call: bool) -> RequestEvent:
+    job_id = None if is_call else JOB_SENT.get()
+    is_answer = isinstance(raw, _Raw)
+    return RequestEvent(
+        at=hub.now(),
+        purpose="call" if is_call else "query" if job_id is None else "submit",
+        method=method,
+        url=str(url.with_query(None)),
+        http_status=raw.status if isinstance(raw, _Raw) else getattr(raw, "http_status", None),
+        duration_s=asyncio.get_running_loop().time() - began,
+        error=None if is_answer else type(raw).__name__,
+        job_id=job_id,
+    )
 
 
 def _make_session(limit: int, keepalive_s: float) -> aiohttp.ClientSession:

@@ -51,7 +51,7 @@ app: typer.Typer = typer.Typer(
 
 _STATES = tuple(map(str, Status))
 _MAKE, _KEEP, _TRY = "Make clips", "Jobs in a journal", "Try it without an account"
-_CLIP, _OUTPUT, _HOST = "The request", "Output", "Host"
+_CLIP, _OUTPUT, _HOST, _TAPE = "The request", "Output", "Host", "A real host, recorded"
 
 BaseUrl = Annotated[
     str | None,
@@ -462,15 +462,45 @@ def emulator(
     requests_per_s: Annotated[
         float | None, typer.Option("--requests-per-s", metavar="N", min=0.1, help="Above it: 1302.")
     ] = None,
+    record_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--record", metavar="FILE", help="Hand on to the host of --to, and write it down.", rich_help_panel=_TAPE
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="HOST", help="The host to record; as KLING_BASE_URL.", rich_help_panel=_TAPE),
+    ] = None,
+    keep_prompts: Annotated[
+        bool, typer.Option("--keep-prompts", help="Write prompts down as they are.", rich_help_panel=_TAPE)
+    ] = False,
+    replay_from: Annotated[
+        Path | None,
+        typer.Option("--replay", metavar="FILE", help="Answer from what was recorded.", rich_help_panel=_TAPE),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run the service in a box, for programs and tests, until Ctrl-C."""
+    """Run the service in a box, for programs and tests, until Ctrl-C.
+
+    /_emulator/ on it is a page that lists its tasks as they go. With --record
+    or --replay it is a real host instead, through a proxy or from a file; of
+    the other options only --port and --host count then.
+    """
     from ..emulator import Emulator
-    from .serve import serve
+    from .serve import record, replay, serve
 
     talk = Talk(quiet=quiet)
 
     def action() -> Exit:
+        if record_to is not None and replay_from is not None:
+            raise Fail("--record and --replay exclude each other")
+        if (record_to is None) != (to is None):
+            raise Fail("--record FILE needs --to HOST, and --to needs --record")
+        if record_to is not None and to is not None:
+            return record(talk, record_to, to, host=host, port=port, keep_prompts=keep_prompts)
+        if replay_from is not None:
+            return replay(talk, replay_from, host=host, port=port)
         try:
             box = Emulator(
                 port=port,

@@ -9,12 +9,25 @@ nothing of the client, so that the two cannot be wrong together.
 A request travels `server` (HTTP) -> `routes` (which endpoint) -> `faults` (does it break?) -> `desk` (credentials,
 question, answer) -> `service` (tasks, slots, prices), and back through `replies` and `dialects` into the words of
 one family of hosts. The modules called `..._rows`, `solutions` and `account` are the endpoint table; `assets`, with
-`clips`, `pictures`, `sounds` and `subtitles`, makes the files that `wares` says a task has.
+`clips`, `pictures`, `sounds` and `subtitles`, makes the files that `wares` says a task has. Beside it, `record` writes
+down what a real host answers, as `tape` keeps it, and plays it back.
 """
 
 from .faults import Fault, FaultPlan
 from .packs import ResourcePack
+from .record import Player, Recorder
 from .server import Emulator, LoggedRequest, serve
 from .tasks import CallRecord, TaskRecord
 
-__all__ = ["CallRecord", "Emulator", "Fault", "FaultPlan", "LoggedRequest", "ResourcePack", "TaskRecord", "serve"]
+__all__ = [
+    "CallRecord",
+    "Emulator",
+    "Fault",
+    "FaultPlan",
+    "LoggedRequest",
+    "Player",
+    "Recorder",
+    "ResourcePack",
+    "TaskRecord",
+    "serve",
+]

@@ -84,7 +84,7 @@ async def break_off(
     if transport is None or transport.is_closing():
         return web.Response()
     if fault.action == "reset":
-        _reset(transport)
+        reset(transport)
     elif fault.action == "slow":
         await _write_slowly(transport, _head(answer), clock.real(fault.delay_s), closing)
         transport.write(answer.body)
@@ -113,7 +113,8 @@ async def idle(seconds: float, closing: asyncio.Event, request: web.Request | No
                 await closing.wait()
 
 
-def _reset(transport: asyncio.Transport) -> None:
+def reset(transport: asyncio.Transport) -> None:
+    """Break a connection so that the other side meets a reset."""
     opened = transport.get_extra_info("socket")
     if opened is not None:
         # Without lingering the kernel answers with RST instead of FIN. In-memory transports have no socket.
@@ -134,7 +135,7 @@ class Rude(asyncio.Protocol):
         """Reset it, close it, or keep it in silence until the caller or the emulator goes."""
         assert isinstance(transport, asyncio.Transport)
         if self._fault.action == "reset":
-            _reset(transport)
+            reset(transport)
         elif self._fault.action == "close":
             transport.close()
         else:

@@ -1,9 +1,12 @@
 """The emulator's own pages under `/_emulator`: what it is, what it did, what it shall break.
 
-Place: beside the desk. Not authenticated and not logged: they belong to the test, not to the service.
+Place: beside the desk. Not authenticated and not logged: they belong to the test, not to the service. All are JSON
+but `/_emulator/`, which is for people: a live list of the tasks.
 """
 
+import functools
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,16 +19,32 @@ if TYPE_CHECKING:
 
 ROOT = "/_emulator"
 
+# What is shown there was sent by anybody: nothing but the page's own script runs, and nothing is fetched elsewhere.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
+    "img-src 'self' data:; media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_GUARDS = (
+    ("Content-Security-Policy", _POLICY),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
 
 def control(emulator: "Emulator", ask: Ask) -> Answer:
     """Answer one request for a page of the emulator's own."""
     page = ask.path.removeprefix(ROOT).strip("/")
+    if page == "reset" and ask.method == "POST":
+        emulator.reset()
+        return json_answer(200, summary(emulator))
     if page == "faults":
         return _faults(emulator, ask)
     if ask.method != "GET" or page not in ("", "tasks", "calls", "requests"):
         return json_answer(404, {"error": f"no such page: {ask.method} {ask.path}"})
+    if ask.path == f"{ROOT}/":
+        return Answer(200, _live(), "text/html", _GUARDS)
     if page == "tasks":
-        return json_answer(200, [attrs.asdict(record) for record in emulator.tasks])
+        return _tasks(emulator, ask)
     if page == "calls":
         return json_answer(200, [attrs.asdict(call) for call in emulator.calls])
     if page == "requests":
@@ -33,15 +52,33 @@ def control(emulator: "Emulator", ask: Ask) -> Answer:
     return json_answer(200, summary(emulator))
 
 
+@functools.cache
+def _live() -> bytes:
+    return Path(__file__).with_name("live.html").read_bytes()
+
+
+def _tasks(emulator: "Emulator", ask: Ask) -> Answer:
+    """The ledger with prices and files; `?last=N` gives the newest only."""
+    last = ask.query.get("last", "")
+    if last and not last.isdecimal():
+        return json_answer(400, {"error": f"last={last!r} must be a number of tasks"})
+    rows = [
+        attrs.asdict(record)
+        | {"price": float(price), "files": [{"kind": view.kind, "url": view.url} for view in views]}
+        for record, price, views in emulator.shown(ask.base, int(last) if last else None)
+    ]
+    return attrs.evolve(json_answer(200, rows), headers=_GUARDS[-1:])
+
+
 def summary(emulator: "Emulator") -> dict[str, object]:
     """The emulator in a few words: dialect, counts, credentials, switches."""
-    records = emulator.tasks
-    statuses = ("submitted", "processing", "succeed", "failed")
+    counts = emulator.count_tasks()
     return {
         "dialect": emulator.dialect,
+        "base_url": emulator.base_url if emulator.is_started else None,
         "prefix": emulator.speech.prefix,
         "now": emulator.now(),
-        "tasks": {status: sum(record.status == status for record in records) for status in statuses},
+        "tasks": {status: counts[status] for status in ("submitted", "processing", "succeed", "failed")},
         "calls": len(emulator.calls),
         "requests": len(emulator.requests),
         "spent": emulator.spent,

@@ -5,9 +5,13 @@ Place: the front of the package. Owns clock, service and log; turns HTTP into qu
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
 import attrs
@@ -20,10 +24,16 @@ from .control import ROOT, control
 from .desk import Answer, Ask, Desk
 from .dialects import RequestKind, page
 from .faults import Fault
+from .ledger import complaint, paid_twice
+from .prices import UNIT_USD
+from .record import Player, Recorder
 from .routes import Route, find_route
 from .service import Service
 from .settings import Settings
-from .tasks import CallRecord, TaskRecord
+from .tasks import AssetView, CallRecord, Status, TaskRecord
+from .thread import OwnLoop
+
+T = TypeVar("T")
 
 # Largest body taken, in bytes: an inline picture of 50 MB is 67 MB of Base64.
 _MAX_BODY_BYTES = 96 * 1024 * 1024
@@ -80,7 +90,8 @@ class Emulator(Settings):
     """The Kling service in a box: tasks, slots, prices, files and faults, without an account or a bill.
 
     Use it as an async context manager; it then listens until the block ends. Nothing is kept afterwards. Switches
-    may be changed while it runs.
+    may be changed while it runs. A plain `with` does the same from a thread with a loop of its own: for programs and
+    tests without a loop, or with another one; what is read here is then read in that thread.
 
     Times are emulated seconds (they pass `speed` times as fast as the loop's own) unless said otherwise. The clock is
     the running loop's, so a virtual loop moves the emulator as well.
@@ -187,6 +198,7 @@ class Emulator(Settings):
     _runner: web.AppRunner | None = attrs.field(default=None, init=False)
     _closing: asyncio.Event | None = attrs.field(default=None, init=False)
     _url: str = attrs.field(default="", init=False)
+    _thread: OwnLoop | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -216,7 +228,7 @@ class Emulator(Settings):
     @property
     def tasks(self) -> list[TaskRecord]:
         """The ledger: every task ever made, oldest first, as of now."""
-        return self._service.ledger(self._clock.now())
+        return self._there(lambda: self._service.ledger(self._clock.now()))
 
     @property
     def calls(self) -> list[CallRecord]:
@@ -231,7 +243,19 @@ class Emulator(Settings):
     @property
     def spent(self) -> float:
         """Units billed until now."""
-        return float(self._service.billed(self._clock.now()))
+        return float(self._there(lambda: self._service.billed(self._clock.now())))
+
+    @property
+    def spent_usd(self) -> float:
+        """The same in USD, by the printed list price of each pack's unit."""
+
+        def count() -> Decimal:
+            now = self._clock.now()
+            done = [task for task in self._service.tasks if task.status_at(now) == "succeed"]
+            calls = [Decimal(str(call.billed)) * UNIT_USD[call.pack] for call in self._service.calls if call.billed]
+            return sum([task.units * UNIT_USD[task.row.pack] for task in done] + calls, Decimal(0))
+
+        return float(self._there(count))
 
     @property
     def leaked_credentials(self) -> int:
@@ -252,7 +276,130 @@ class Emulator(Settings):
         """The emulated moment in Unix seconds."""
         return self._clock.now()
 
+    def count_tasks(self) -> Counter[Status]:
+        """How many tasks are in each state."""
+        now = self._clock.now()
+        return self._there(lambda: Counter(task.status_at(now) for task in self._service.tasks))
+
+    def shown(self, base: str, last: int | None = None) -> list[tuple[TaskRecord, Decimal, tuple[AssetView, ...]]]:
+        """The ledger, or the newest of it, with what each task costs in units, and its files once they are there.
+
+        `base` begins the addresses of the files.
+        """
+        now, service = self._clock.now(), self._service
+        service.settle(now)
+        tasks = service.tasks[-last:] if last else service.tasks
+        looks = [service.snapshot(task, now, service.store, base, "") for task in tasks]
+        return [(TaskRecord.of(task, now), task.units, look.assets) for task, look in zip(tasks, looks, strict=True)]
+
+    # What a test asks
+
+    @property
+    def base_url(self) -> str:
+        """What a client of this package is given as `base_url`, or as KLING_BASE_URL.
+
+        Raises:
+            RuntimeError: the emulator is not listening.
+        """
+        url = self.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+        return url if self.speech.prefix == "/kling" else f"official:{url}{self.speech.prefix}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client in another process finds it by: KLING_API_KEY and KLING_BASE_URL.
+
+        Raises:
+            RuntimeError: the emulator is not listening.
+        """
+        return {"KLING_API_KEY": self.api_key, "KLING_BASE_URL": self.base_url}
+
+    def requests_of(
+        self, kind: RequestKind | None = None, *, path: str | None = None, status: int | None = None
+    ) -> list[LoggedRequest]:
+        """The requests of the log of a kind ("create", "single", ...), a path (a glob) and an HTTP status."""
+        return [
+            request
+            for request in self._log
+            if (kind is None or request.kind == kind)
+            and (path is None or fnmatchcase(request.path, path))
+            and (status is None or request.status == status)
+        ]
+
+    def paid_once(self, orders: int | None = None) -> None:
+        """Assert that nothing was paid twice: no external id, and no body without one, has two tasks that cost.
+
+        Args:
+            orders: assert also that so many tasks were made that cost something; failed ones do not.
+
+        Raises:
+            AssertionError: something was; the message lists it.
+        """
+        tasks = self.tasks
+        twice = paid_twice(tasks)
+        if twice:
+            raise AssertionError(complaint(twice))
+        made = sum(task.status != "failed" for task in tasks)
+        if orders is not None and made != orders:
+            raise AssertionError(f"{made} tasks were made and are paid, not {orders}")
+
+    def no_leaks(self) -> None:
+        """Assert that no request for a file brought credentials.
+
+        Raises:
+            AssertionError: one did; the message lists them.
+        """
+        leaks = [f"{request.method} {request.path}" for request in self._log if request.leaked]
+        if leaks:
+            raise AssertionError("credentials were sent along with requests for files:\n  " + "\n  ".join(leaks))
+
+    def reset(self) -> None:
+        """Begin anew: no tasks, no log, no faults, nothing spent. Switches and address stay, and so does the time."""
+
+        def clear() -> None:
+            self._service = Service(self)
+            self._desk = Desk(self, self._service, self._clock)
+            self._luck = random.Random(f"faults/{self.seed}")
+            self._log.clear()
+            self.faults.clear()
+            self._leaked = self._connections = 0
+
+        self._there(clear)
+
+    def _there(self, ask: Callable[[], T]) -> T:
+        """Ask in the thread that serves, if there is one: so nothing comes between the steps of a request."""
+        thread = self._thread
+        return ask() if thread is None or thread.is_current else thread.call(ask)
+
+    @staticmethod
+    def record(file: str | Path, *, to: str, keep_prompts: bool = False, client: str = "{url}") -> Recorder:
+        """A proxy that hands on to a real host, and writes what passes to a file; see `Recorder`."""
+        return Recorder(file, to=to, keep_prompts=keep_prompts, client=client)
+
+    @staticmethod
+    def replay(file: str | Path) -> Player:
+        """A server that answers from such a file; see `Player`."""
+        return Player(file)
+
     # Starting and stopping
+
+    def __enter__(self) -> Self:
+        if self._thread is not None or self._runner is not None:
+            raise RuntimeError("The emulator is already started.")
+        self._thread = OwnLoop(self, "kling emulator")
+        try:
+            self._thread.start()
+        except BaseException:
+            self._thread = None
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        thread = self._thread
+        if thread is not None:
+            thread.stop()
+            self._thread = None
 
     async def __aenter__(self) -> Self:
         if self._runner is not None:

@@ -184,7 +184,7 @@ def test_a_place_where_nobody_can_listen() -> None:
     done = here("emulator", "--host", "203.0.113.1", "--port", "0")
     assert done.code == 2
     assert "Cannot listen on 203.0.113.1" in done.err
-    why = serve_module._why(Emulator(port=80), PermissionError(errno.EACCES, "denied"))
+    why = serve_module._why(("127.0.0.1", 80), PermissionError(errno.EACCES, "denied"))
     assert why == "Port 80 needs more rights: choose one above 1023 with --port."
 
 

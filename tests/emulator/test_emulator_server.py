@@ -37,6 +37,8 @@ def test_own_pages() -> None:
                 "ended_at": None,
                 "reason": "",
                 "callback_url": "",
+                "price": 1.0,
+                "files": [],
             }
         ]
         assert await page("/_emulator/requests") == [

@@ -22,6 +22,7 @@ ALLOWED: dict[str, str] = {
     "_version": "",
     "errors": "",
     "models": "errors",
+    "events": "errors models",
     # registry and wire
     "dialects": "errors models",
     "endpoints.answers": "models",
@@ -82,7 +83,7 @@ ALLOWED: dict[str, str] = {
     # movers
     "retry": "",
     "translate": "dialects errors",
-    "transport": "_version auth dialects endpoints errors sweep translate wire",
+    "transport": "_version auth dialects endpoints errors events sweep translate wire",
     "journal": "errors models",
     "owners": "",
     "journal_store": "errors journal models",
@@ -97,15 +98,15 @@ ALLOWED: dict[str, str] = {
     "job": "endpoints errors lifecycle models sweep",
     "recorder": "endpoints errors job journal lifecycle media_record models owners wire",
     "sharing": "errors job journal models recorder sweep",
-    "poller": "dialects endpoints errors models retry sweep transport wire",
+    "poller": "dialects endpoints errors events models retry sweep transport wire",
     "searcher": "errors job lifecycle models poller sweep",
-    "submitter": "endpoints errors job lifecycle models recorder retry slots transport wire",
+    "submitter": "endpoints errors events job lifecycle models recorder retry slots transport wire",
     "scheduler": (
-        "deadlines errors job journal lifecycle models poller recorder retry searcher sharing submitter sweep "
+        "deadlines errors events job journal lifecycle models poller recorder retry searcher sharing submitter sweep "
         "transport wire"
     ),
     # front
-    "runtime": "download errors journal models recorder scheduler transport",
+    "runtime": "download errors events journal models recorder scheduler transport",
     "selection": "endpoints endpoints.answers endpoints.scenes errors job",
     "questions": "calls dialects endpoints endpoints.account errors job models runtime sweep transport wire",
     "recovery": (
@@ -113,8 +114,8 @@ ALLOWED: dict[str, str] = {
     ),
     "snapshots": "endpoints errors job journal models recorder",
     "session": (
-        "addresses auth dialects download endpoints endpoints.rules errors job journal journal_sqlite models owners "
-        "questions recorder recovery runtime selection sinks snapshots transport"
+        "addresses auth dialects download endpoints endpoints.rules errors events job journal journal_sqlite models "
+        "owners questions recorder recovery runtime selection sinks snapshots transport"
     ),
     "reading": "dialects endpoints errors journal journal_sqlite models owners recorder",
     "webhook": "auth errors models wire",
@@ -122,8 +123,9 @@ ALLOWED: dict[str, str] = {
         "_version dialects download endpoints endpoints.account endpoints.answers endpoints.clips "
         "endpoints.contents endpoints.images endpoints.library endpoints.lips endpoints.operation "
         "endpoints.parts endpoints.scenes endpoints.solutions endpoints.sound endpoints.video "
-        "errors job journal models prices recovery selection session sinks snapshots webhook"
+        "errors events job journal models prices recovery selection session sinks snapshots webhook"
     ),
+    "otel": "_version endpoints events models session",
     # doors; what the command's own modules import is in CLI_ALLOWED
     "__main__": "cli.app",
     "fastapi.examples": "endpoints",
@@ -162,7 +164,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "cattrs": ("endpoints.base", "wire", "calls"),
     "fastapi": ("fastapi.*",),
     "obstore": ("sinks",),
-    "opentelemetry": (),
+    "opentelemetry": ("otel",),
     "orjson": (),
     "pydantic": ("fastapi.*",),
     "rich": ("cli.*",),
@@ -194,6 +196,8 @@ LONG: dict[str, str] = {
     "endpoints.images": "six requests, much of it docstrings",
     "journal": "the protocol and its smallest keeper in one place, half of it docstrings",
     "journal_store": "what is done to the file and what it may be found to be; a third of it is SQL and docstrings",
+    "transport": "one request from its fields to its envelope, whatever comes between; a quarter of it is docstrings",
+    "submitter": "every verdict about a submission and what it does to slots, pauses and order, in one place",
     "sweep": "the whole planner in one file, so that another can take its place",
     "scheduler": "the one owner of a job's state; what could leave it has left (poller, submitter, searcher)",
     "recorder": "what is written of a job, by whom, and again where it failed: one owner of what is held and owed",
@@ -303,7 +307,7 @@ def is_under(name: str, folder: str) -> bool:
 
 
 def core() -> list[str]:
-    return [name for name in modules() if not is_under(name, "cli") and not is_under(name, "emulator")]
+    return [name for name in modules() if name.partition(".")[0] not in {"cli", "emulator", "pytest_plugin"}]
 
 
 def door(folder: str) -> list[str]:
@@ -358,9 +362,15 @@ def test_the_emulator_is_an_independent_witness() -> None:
         assert not shared, f"{name} shares {shared} with the client"
 
 
-def test_only_the_command_starts_the_emulator() -> None:
+def test_only_the_command_and_the_plugin_start_the_emulator() -> None:
     users = {name for name in modules() if any(is_under(other, "emulator") for other in ours(name))}
-    assert {name for name in users if not is_under(name, "cli") and not is_under(name, "emulator")} == set()
+    assert users & set(core()) == set()
+
+
+def test_the_plugin_uses_what_users_may_use() -> None:
+    """It is loaded beside the package, under a name of its own, so it imports it as anybody would."""
+    assert {name.partition(".")[0] for name in ours("pytest_plugin")} <= {"", "emulator"}
+    assert "pytest" not in {library for name in set(modules()) - {"pytest_plugin"} for library in foreign(name)}
 
 
 @pytest.mark.parametrize("library", DOORS)

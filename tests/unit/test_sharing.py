@@ -18,7 +18,7 @@ from kling_async import (
 )
 from kling_async.endpoints import find_endpoint
 from kling_async.journal import Entry, Fact
-from kling_async.models import Failed
+from kling_async.models import Failed, Outcome
 from kling_async.recorder import Record
 from kling_async.sharing import Sharing
 from kling_async.sweep import Form
@@ -51,6 +51,9 @@ class Loop:
 
     def end_as(self, job: Job, entry: Entry) -> None:
         self.told.append(("ended", job.id, entry.state))
+
+    def end(self, job: Job, outcome: Outcome) -> None:
+        job.settle(outcome)
 
     def recalled(self, endpoint: str, form: Form, *, found: bool) -> None:
         self.told.append(("recalled", endpoint, form, found))
