@@ -14,7 +14,7 @@ Words: errors, models, events. Registry and wire: endpoints, dialects, prices, w
 lifecycle, reach, hazards, pace, terms, bands, lookups, queues, sweep, slots, deadlines, hints, addresses. Movers:
 retry, translate, transport, journal, journal_store, journal_sqlite, media_record, owners, fetch, part_file, sinks,
 transfer, download. Loop: job, recorder, sharing, poller, submitter, searcher, scheduler. Front: runtime, selection,
-questions, recovery, snapshots, callbacks, session, reading. Doors: webhook, fastapi, otel, cli, emulator,
+questions, recovery, snapshots, webhook, callbacks, session, reading. Doors: fastapi, otel, cli, emulator,
 pytest_plugin. Read lifecycle, sweep and scheduler first.
 """
 
@@ -157,7 +157,7 @@ from .errors import (
 from .events import Events, JobEvent, Missed, PauseEvent, QueryEvent, RequestEvent, SweepEvent
 from .job import Job
 from .journal import Journal, MemoryJournal, MemoryStore
-from .models import Asset, Billing, Observation, Policy, Result, Stats, Status, TaskStatus
+from .models import Asset, Billing, CallbackStats, Observation, Policy, Result, Stats, Status, TaskStatus
 from .prices import Estimate, estimate
 from .recovery import Finding, Found, Recovery
 from .selection import Selection
@@ -186,6 +186,7 @@ __all__ = [
     "Call",
     "Callback",
     "CallbackRejected",
+    "CallbackStats",
     "CameraConfig",
     "CameraControl",
     "Charge",

@@ -337,6 +337,7 @@ class Track:
         first_miss_at: loop time of the first of them, seconds.
         watch: its row for the planner, while there is something to ask.
         search: what is known while it is not known whether it has a task.
+        told: what a callback told of its task before an answer to its submission did; a hint, and no more.
     """
 
     job: Job
@@ -358,6 +359,7 @@ class Track:
     first_miss_at: float = 0.0
     watch: Watch | None = None
     search: Search | None = None
+    told: Observation | None = attrs.field(default=None, repr=False)
 
 
 class Owner(Protocol):

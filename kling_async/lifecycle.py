@@ -198,13 +198,14 @@ class Search:
     Attributes:
         since: loop time at which its submission was given up, seconds: a request that hung may take effect later than
             it was sent, and the window must not have passed before it begins.
-        exists: the service said that the external id is taken.
+        exists: the service said that the external id is taken, or called back about its task.
         looks: how often it was asked about.
         answered: reads after the settle window that did not find it.
         absent: those of them by a single query, on an endpoint that has shown to find tasks so.
         absent_at: loop time of the last of them, seconds.
         looked_at: loop time of the last look, seconds.
         resent: how often it was sent again.
+        is_told: somebody says that it is there now, so the next look is due at once.
     """
 
     since: float
@@ -215,6 +216,7 @@ class Search:
     absent_at: float = 0.0
     looked_at: float = -math.inf
     resent: int = 0
+    is_told: bool = False
 
 
 def next_look(search: Search, policy: Policy) -> float:
@@ -223,6 +225,8 @@ def next_look(search: Search, policy: Policy) -> float:
     However late it is, looks keep their distance: two reads in one instant are one read.
     """
     scale = min(1.0, policy.settle_s / _LOOKS_S[-1])
+    if search.is_told:
+        return search.looked_at + _LOOKS_S[0] * scale
     if search.looks < len(_LOOKS_S):
         return max(search.since + _LOOKS_S[search.looks] * scale, search.looked_at + _LOOKS_S[0] * scale)
     beyond = search.looks - len(_LOOKS_S) + 1

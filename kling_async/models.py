@@ -280,6 +280,22 @@ class Policy:
 
 
 @attrs.frozen(kw_only=True)
+class CallbackStats:
+    """Callbacks that came so far.
+
+    Attributes:
+        taken: believed: the service's signature, or the job's token, was good.
+        unknown: those of them that were about no open job of this session.
+        refused: by reason: "unsigned", "forged", "stale", "malformed", "unreadable", "too large", "replayed" (seen
+            within a quarter of an hour), "slow" (its body did not come), "closed" (the session is).
+    """
+
+    taken: int = 0
+    unknown: int = 0
+    refused: Mapping[str, int] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
 class Stats:
     """A session at one moment: what a dashboard shows.
 
@@ -291,6 +307,7 @@ class Stats:
         slots: per (pack, model): tasks running, and the limit learned so far (None: not met).
         last_sweep_queries: queries of the last sweep.
         paused: why nothing is sent, if the account or its key was refused; in words.
+        callbacks: those that came so far.
     """
 
     jobs: Mapping[Status, int]
@@ -300,3 +317,4 @@ class Stats:
     slots: Mapping[tuple[str, str], tuple[int, int | None]]
     last_sweep_queries: int
     paused: str | None = None
+    callbacks: CallbackStats = attrs.field(factory=CallbackStats)

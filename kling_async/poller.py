@@ -33,6 +33,7 @@ from .errors import (
     is_surely_missing,
 )
 from .events import Hub, PauseEvent, QueryEvent, SweepEvent
+from .hints import GAP_S, Hints
 from .models import Observation, Policy
 from .retry import Backoff, Quota
 from .sweep import (
@@ -84,6 +85,7 @@ class _Sweep:
         demanded: rows that must be asked about now.
         asks: queries not sent yet.
         sent: how many were.
+        seen: ids, of both kinds, that were in an answer.
     """
 
     demanded: Sequence[Watch]
@@ -95,6 +97,7 @@ class _Sweep:
     halted: bool = False
     dropped: bool = False
     silent: Counter[str] = attrs.field(factory=Counter)
+    seen: set[str] = attrs.field(factory=set)
 
 
 @attrs.define(kw_only=True)
@@ -103,6 +106,7 @@ class Poller:
 
     Attributes:
         quota: what trying again may cost, with what the submitter spends.
+        hints: what callbacks told, and is asked about first.
         reach: what this host has shown it can do.
         planner: the rows of all pending tasks.
         counts: queries sent, by form.
@@ -119,6 +123,7 @@ class Poller:
     clock: Callable[[], float]
     listener: Listener
     quota: Quota = attrs.field(factory=Quota)
+    hints: Hints = attrs.field(factory=Hints)
     reach: Reach = attrs.field(init=False)
     planner: Planner = attrs.field(init=False)
     counts: Counter[Form] = attrs.field(factory=Counter)
@@ -166,11 +171,12 @@ class Poller:
         if not self.planner.rows:
             self.sweep_at = math.inf
 
-    async def sweep(self, demanded: Sequence[Watch], *, whole: bool) -> None:
+    async def sweep(self, demanded: Sequence[Watch], *, told: Sequence[Watch] = (), whole: bool) -> None:
         """Ask about what must be asked about now, and about what is worth it, as much as the pace allows.
 
         Args:
             demanded: rows that must be asked about now.
+            told: rows that somebody says have ended.
             whole: whether what is pending is weighed as well.
         """
         now = self.clock()
@@ -178,6 +184,13 @@ class Poller:
         wanted = plan(demanded, self.reach, self.policy, now, budget=len(demanded))
         asks = [self._ask_of(query, demanded) for query in wanted[:tokens]]
         short = len(asks) < len(wanted)
+        hinted = self.planner.told(told, now, singly=self.hints.tried)
+        room = max(0, tokens - len(asks))
+        for ask in hinted[room:]:
+            self.planner.close(ask, now)
+            self.hints.put_back((watch.id for watch in ask.told), now + _LEAST_REST_S)
+        short |= len(hinted) > room
+        asks += hinted[:room]
         if whole:
             worth, scarce = self.planner.plan(now, tokens - len(asks))
             asks += worth
@@ -186,7 +199,27 @@ class Poller:
         async with asyncio.TaskGroup() as workers:
             for _ in range(min(self.policy.max_queries, len(asks))):
                 workers.create_task(self._work(sweep))
+        self._note_told(hinted[:room], sweep)
         self._conclude(sweep, short=short, whole=whole)
+
+    def _note_told(self, asks: Iterable[Ask], sweep: _Sweep) -> None:
+        """Ask once more about what was told of and not found: on its own at once, if a list should have shown it."""
+        now = self.clock()
+        for ask in asks:
+            moment = now if isinstance(ask.query, ListPage) else now + GAP_S
+            for watch in ask.told:
+                if self.planner.rows.get(watch.id) is watch and watch.id not in sweep.seen:
+                    self.hints.try_again([watch.id], moment)
+                else:
+                    self.hints.forget(watch.id)
+
+    async def confirm(self, endpoint: str, task_id: str) -> None:
+        """Ask about one task that is said to be ours, and hand on what the host tells of it."""
+        answer = await self._ask_aside(Single(endpoint, task_id), Form.SINGLE)
+        if isinstance(answer, KlingError):
+            _log.debug("no answer about task %s: %s", task_id, answer)
+        else:
+            self._hand_on(answer, Form.SINGLE)
 
     def _tokens(self, now: float) -> int:
         tokens = self._pace.tokens(now)
@@ -204,16 +237,22 @@ class Poller:
 
     async def probe(self, query: Query, form: Form, ids: set[str]) -> bool | None:
         """Ask one question of curiosity: True when one of the ids is in the answer, None when nothing was learned."""
+        answer = await self._ask_aside(query, form)
+        if isinstance(answer, KlingError):
+            return False if _lacks(answer) else None
+        return any(not ids.isdisjoint(ids_of(row)) for row in answer.rows)
+
+    async def _ask_aside(self, query: Query, form: Form) -> Envelope | KlingError:
+        """Ask one question that is part of no sweep."""
         self.counts[form] += 1
         self._pace.spend(1)
         try:
-            envelope = await self.transport.ask(query)
+            return await self.transport.ask(query)
         except KlingError as error:
             if isinstance(error, Throttled):
                 self._pace.complaint()
                 self.resume_at = max(self.resume_at, self.clock() + self._backoff.trouble(error.retry_in_s))
-            return False if _lacks(error) else None
-        return any(not ids.isdisjoint(ids_of(row)) for row in envelope.rows)
+            return error
 
     def _conclude(self, sweep: _Sweep, *, short: bool, whole: bool) -> None:
         now = self.clock()
@@ -301,6 +340,7 @@ class Poller:
             seen = {query.id} if mine else set()
         else:
             seen = self._hand_on(envelope, form)
+        sweep.seen |= seen
         for watch in asked:
             if watch.id in seen:
                 self.planner.seen(watch, self.clock())
@@ -335,7 +375,7 @@ class Poller:
             watch = rows.get(ids_of(row)[0] or "")
             if watch is not None and watch.endpoint == page.endpoint:
                 found.append((index, watch))
-        self._hand_on(envelope, Form.LIST)
+        sweep.seen |= self._hand_on(envelope, Form.LIST)
         now = self.clock()
         for watch in self.planner.page_seen(ask, found, now):
             watch.misses += 1

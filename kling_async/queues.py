@@ -24,12 +24,14 @@ class Ask:
         worth: in prices.
         watches: its rows, where they are named in it.
         bands: those expected on its page.
+        told: rows asked about because somebody says that they have ended.
     """
 
     query: Query
     worth: float
     watches: list[Watch] = attrs.field(factory=list)
     bands: list[Band] = attrs.field(factory=list)
+    told: Sequence[Watch] = ()
 
 
 @attrs.define(eq=False)

@@ -39,8 +39,10 @@ class Runtime:
         journal: Journal | None,
         wall: Callable[[], float],
         hub: Hub,
+        address: Callable[[str, str | None], str | None],
     ) -> None:
         self.hub = hub
+        self._address = address
         self._journal = journal
         self._wall = wall
         self.record: Record | None = None
@@ -132,6 +134,7 @@ class Runtime:
             max_running=self._max_running,
             record=self.record,
             hub=self.hub,
+            address=self._address,
         )
         try:
             await self._scheduler.remember()

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -67,6 +67,7 @@ _NO_MORE_ANSWERS = 1 << 30
 _CATCH_UP_S = 30.0  # for a job of an earlier run whose time was over before anybody looked
 _CLOCKS_APART_S = 300.0  # by how much a host's clock may be behind ours
 DURATIONS = "durations"  # name of what is remembered of how long tasks take
+_UNDER_WAY = frozenset({TaskStatus.SUBMITTED, TaskStatus.PROCESSING})
 _TOLD = 10  # tasks named in the line that tells what is left when a session closes
 
 
@@ -83,6 +84,7 @@ class Scheduler:
         max_running: int | None = None,
         record: Record | None = None,
         hub: Hub | None = None,
+        address: Callable[[str, str | None], str | None],
     ) -> None:
         self._hub = hub
         self._record = record
@@ -95,6 +97,7 @@ class Scheduler:
         self.poller: Poller = Poller(
             transport=transport, policy=policy, rng=rng, clock=clock, listener=self, quota=quota, hub=hub
         )
+        self._hints = self.poller.hints
         self.searcher: Searcher = Searcher(
             policy=policy,
             clock=clock,
@@ -102,6 +105,7 @@ class Scheduler:
             owner=self,
             send_again=self._send_again,
             learn=self._recorder.learn,
+            hints=self._hints,
         )
         self.submitter: Submitter = Submitter(
             transport=transport,
@@ -112,6 +116,7 @@ class Scheduler:
             unsure=self._take_unsure,
             look_again=self._look_again,
             recorder=self._recorder,
+            address=address,
             max_running=max_running,
             quota=quota,
             hub=hub,
@@ -231,6 +236,27 @@ class Scheduler:
         if track is None:
             return False
         self._take_news(track, observation)
+        return True
+
+    def hint(self, news: Observation, external_id: str | None, *, by_task: bool) -> bool:
+        """Take a callback's word that something has become of a task; tell whether it is one of ours.
+
+        Args:
+            news: what it says, of which nothing is believed.
+            external_id: of the job, if it is told.
+            by_task: whether the task id may say which job is meant.
+        """
+        track = self._by_task.get(news.task_id) if by_task and news.task_id is not None else None
+        if track is None and external_id is not None:
+            track = self._open.get(external_id)
+        if track is None:
+            return False
+        if track.watch is not None and not track.watch.external:
+            if news.status not in _UNDER_WAY:  # only an end is worth a query
+                self._hints.offer(track.watch.id, self._clock())
+        elif track.job.row.kind == "task":
+            self.searcher.told(track, news)
+        self._wake.set()
         return True
 
     def abandon(self, job: Job) -> None:
@@ -403,6 +429,7 @@ class Scheduler:
             questions += [
                 None if look_at is None else max(look_at, self.poller.look_at),
                 self.poller.sweep_at if self._by_task else None,
+                self._hints.next_moment(),
             ]
         moments = [max(moment, self.poller.resume_at) for moment in questions if moment is not None]
         submit_at = None if self._draining else self.submitter.next_moment(now)
@@ -469,6 +496,7 @@ class Scheduler:
     def _look_again(self, track: Track) -> None:
         self.searcher.look_again(track)
         self.set_status(track, Status.UNSURE)
+        self._limit_time(track)
 
     def _send_again(self, track: Track) -> None:
         self.submitter.release_slot(track)
@@ -484,6 +512,7 @@ class Scheduler:
             self._spawn(group, self.searcher.prove(proof), self._asking)
         if self._sweeping:
             return
+        told = self._told(now, group)
         asked = self.searcher.due(now) if now >= self.poller.look_at else {}
         due = [track.watch for track in asked.values() if track.watch is not None]
         whole = bool(self._by_task) and now >= self.poller.sweep_at
@@ -491,14 +520,27 @@ class Scheduler:
             for task_id in [task_id for task_id, until in self._ghosts.items() if until <= now]:
                 self._lay(task_id)
             self.poller.planner.prices.has_backlog = self.submitter.has_backlog
-        if whole or due:
+        if whole or due or told:
             self._sweeping = True
-            self._spawn(group, self._sweep(due, asked, whole=whole), self._asking)
+            self._spawn(group, self._sweep(due, asked, told, whole=whole), self._asking)
 
-    async def _sweep(self, due: list[Watch], asked: Mapping[str, Track], *, whole: bool) -> None:
+    def _told(self, now: float, group: asyncio.TaskGroup) -> list[Watch]:
+        """Give the rows of the tasks that are due on the word of a callback, and look up the unsure jobs among them."""
+        rows = []
+        for id_ in self._hints.due(now):
+            track = self._by_task.get(id_)
+            if track is not None and track.watch is not None:
+                rows.append(track.watch)
+            elif (unsure := self.searcher.find(id_)) is not None:
+                task_id = self.searcher.due_on_hint(id_)
+                if task_id is not None:
+                    self._spawn(group, self.poller.confirm(unsure.job.endpoint, task_id), self._asking)
+        return rows
+
+    async def _sweep(self, due: list[Watch], asked: Mapping[str, Track], told: Sequence[Watch], *, whole: bool) -> None:
         try:
             began = self._clock()
-            await self.poller.sweep(due, whole=whole)
+            await self.poller.sweep(due, told=told, whole=whole)
             # What the pace did not allow was not looked up, and is due as before.
             self.searcher.judge({id_: t for id_, t in asked.items() if t.watch and t.watch.asked_at >= began})
         finally:
@@ -595,6 +637,9 @@ class Scheduler:
         job.task_id = task_id
         self.set_status(track, Status.ACCEPTED)
         self._watch_task(track, task_id)
+        if track.told is not None and track.told.status not in _UNDER_WAY:
+            self._hints.offer(task_id, self._clock())
+        track.told = None
         self._recorder.note(job, Status.ACCEPTED, lambda _error: job.take_task(task_id), task_id=task_id)
         _log.info("job %s has task %s", job.id, task_id)
         self.searcher.offer_proof(track, task_id)
@@ -850,6 +895,7 @@ class Scheduler:
 
     def _forget(self, task_id: str) -> None:
         track = self._by_task.pop(task_id)
+        self._hints.forget(task_id)
         if track.watch is not None:
             self.poller.leave(track.watch, track.job.news)
         self._let_go(track)

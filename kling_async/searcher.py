@@ -9,14 +9,16 @@ asked for by its external id, once per endpoint. A positive answer proves itself
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
 from .errors import SubmissionUnknown
+from .hints import Hints
 from .job import Owner, Track
 from .lifecycle import Look, Resend, Search, Unsure, judge_search, look_again, next_look
-from .models import Failed, Policy, Status
+from .models import Failed, Observation, Policy, Status
 from .poller import Poller
 from .sweep import MISSES_BEFORE_SINGLE, Batch, Form, Query, Single, Watch
 
@@ -44,6 +46,7 @@ class Searcher:
         owner: who changes a job's state.
         send_again: who queues a job that has no task, with its old id.
         learn: who remembers for later runs what the host has shown.
+        hints: what callbacks told.
     """
 
     policy: Policy
@@ -52,6 +55,7 @@ class Searcher:
     owner: Owner
     send_again: Callable[[Track], None]
     learn: Callable[[str, object], Awaitable[None]]
+    hints: Hints
     _searches: dict[str, Track] = attrs.field(factory=dict)
     _proofs: dict[str, Proof] = attrs.field(factory=dict)
 
@@ -63,16 +67,50 @@ class Searcher:
         job = track.job
         resent = track.search.resent if track.search is not None else 0
         now = self.clock()
-        track.search = Search(now, exists=verdict.exists, resent=resent)
+        track.search = Search(now, exists=verdict.exists or track.told is not None, resent=resent)
         track.watch = Watch(job.endpoint, job.id, external=True, asked_at=now)
         self._searches[job.id] = track
+        if track.told is not None:
+            self.hints.offer(job.id, now)
         _log.warning("job %s: looking up whether a task exists: %s", job.id, verdict.error)
+
+    def told(self, track: Track, news: Observation) -> None:
+        """Take a callback's word that a job has a task of which that is not known: it is looked up, not sent again.
+
+        Whatever it says of the task comes from our own question; but that it was sent by the service, in answer to
+        a request of ours, is reason enough not to pay for another one.
+        """
+        job, now = track.job, self.clock()
+        track.told = news
+        if job.status is Status.QUEUED:
+            track.search = track.search or Search(now)
+            track.search.absent_at, track.insists = -math.inf, False
+        if track.search is not None:
+            track.search.exists = True
+        if self._searches.get(job.id) is track:
+            self.hints.offer(job.id, now)
+
+    def due_on_hint(self, job_id: str) -> str | None:
+        """Make the next look for a job due at once, or give the task id to ask about instead.
+
+        Where the host has not shown that it finds by external id, the id that the callback told is the shorter way;
+        only an answer that bears our external id is taken for it.
+        """
+        track = self._searches[job_id]
+        assert track.search is not None
+        task_id = None if track.told is None else track.told.task_id
+        if task_id is not None and not self.poller.reach.of(track.job.endpoint, Form.SINGLE).finds_external:
+            return task_id
+        track.search.is_told = True
+        return None
 
     def look_again(self, track: Track) -> None:
         """Look once more for a job that waited too long to be sent again on what was known of it."""
         assert track.search is not None
         now = self.clock()
         look_again(track.search, now)
+        if track.told is not None:
+            self.hints.offer(track.job.id, now)
         # Asked singly, since only that can say that it is absent.
         track.watch = Watch(track.job.endpoint, track.job.id, external=True, asked_at=now, misses=MISSES_BEFORE_SINGLE)
         self._searches[track.job.id] = track
@@ -120,6 +158,7 @@ class Searcher:
             if self._searches.get(job_id) is not track or track.search is None:
                 continue
             track.search.looks += 1
+            track.search.is_told = False
             track.search.looked_at = self.clock()
             can_find = self.poller.reach.can_find_external(track.job.endpoint)
             if track.account not in {"", self.poller.transport.credentials.account}:

@@ -25,6 +25,7 @@ import attrs
 from . import snapshots
 from .addresses import read_networks
 from .auth import Credentials, KeyPair, Secret, find_credentials
+from .callbacks import CalledBack, Door, find_webhook_secret
 from .dialects import Host, find_host
 from .download import Downloader, Saved
 from .endpoints import Endpoint, Task, endpoint_of, find_endpoint, to_plain
@@ -43,6 +44,7 @@ from .selection import Selection
 from .sinks import Sink
 from .snapshots import History, Snapshot
 from .transport import Transport
+from .webhook import Secrets, hide
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ _MOST_OF_HISTORY = 1000
 _PER_TURN = 64  # entries of the journal that are followed without a pause
 
 
-class KlingSession(Questions):
+class KlingSession(Questions, CalledBack):
     """Many jobs at once on one host, with one poller for all of them.
 
     Use as an async context manager. Every argument is optional and by name.
@@ -68,7 +70,12 @@ class KlingSession(Questions):
         timeout: seconds a job may take from its submission, as a default for `submit`; None: as long as its queue
             takes, and then `policy.task_limit_s`.
         policy: how patient the session is.
-        callback: default for `callback_url` of `submit`.
+        callback: public https URL of your route for callbacks: the default for `callback_url` of `submit`.
+        webhook_secret: the Webhook Secret of the service's console, with which it signs callbacks, or several while it
+            is being changed; or `KLING_WEBHOOK_SECRET`, several separated by white space.
+        callback_token: a secret of your own, of at least 16 characters, for hosts that do not sign: each job's callback
+            URL is then `{callback}/{job id}/{token}`, with a token made of it. Of several the first makes the tokens.
+        private_callbacks: take http and private addresses as callback URLs, for a host in your own network.
         strict: make errors of RequestWarning: what is likely wrong for the model or host.
         private_networks: networks or addresses, as "10.20.0.0/16", from which files may be downloaded although they are
             private: for a gateway that keeps them in a store of your own. None: where a host says that a file lies
@@ -93,6 +100,9 @@ class KlingSession(Questions):
         timeout: float | None = None,
         policy: Policy | None = None,
         callback: str | None = None,
+        webhook_secret: Secrets | None = None,
+        callback_token: Secrets | None = None,
+        private_callbacks: bool = False,
         strict: bool = False,
         private_networks: Collection[str] = (),
         seed: int | None = None,
@@ -100,18 +110,26 @@ class KlingSession(Questions):
     ) -> None:
         # First of all, so that no error raised below shows a key among the locals of its traceback.
         api_key, access_key, secret_key = _hidden(api_key), _hidden(access_key), _hidden(secret_key)
+        webhook_secret = None if webhook_secret is None else hide(webhook_secret)
+        callback_token = None if callback_token is None else hide(callback_token)
         given: Any = journal
         if given is not None and not isinstance(given, str | Path) and not hasattr(given, "claim"):
             raise ConfigError(f"journal={given!r} must be a path or a Journal")
         if max_running is not None and (type(max_running) is not int or max_running < 1):
             raise ConfigError(f"max_running={max_running!r} must be an integer of at least 1")
         _check_timeout(timeout)
-        _check_callback(callback)
         credentials = find_credentials(api_key, access_key, secret_key)
         self._host = find_host(base_url or _default_host(credentials))
         self._policy = policy or Policy()
         self._timeout = timeout
         self._callback = callback
+        self._door = Door(
+            self._host,
+            base=callback,
+            secret=find_webhook_secret(webhook_secret),
+            token=callback_token,
+            private=private_callbacks,
+        )
         self._strict = strict
         self._wall = wall
         # Every job that anybody still holds, and without a journal for good those that the caller named: an id is one
@@ -144,6 +162,7 @@ class KlingSession(Questions):
             journal=_journal_at(journal, wall) if isinstance(journal, str | Path) else journal,
             wall=wall,
             hub=hub,
+            address=self._door.address,
         )
 
     def __repr__(self) -> str:
@@ -232,7 +251,7 @@ class KlingSession(Questions):
             job_id: names the job and is its external id at the service: a second submit with the same id returns the
                 first job. 1 to 64 of A-Z a-z 0-9 - _; made up if left out.
             timeout: seconds from now until the job ends with DeadlineExceeded.
-            callback_url: where the service reports changes; polling goes on all the same.
+            callback_url: where the service reports changes, sent as it is; polling goes on all the same.
             metadata: kept on the job, never sent.
 
         Raises:
@@ -259,7 +278,9 @@ class KlingSession(Questions):
             name = type(request).__name__
             raise ConfigError(f"{name} makes no task, and is answered at once: await session.call({name}(...))")
         _check_timeout(timeout)
-        _check_callback(callback_url)
+        if callback_url is not None:
+            self._door.check_url(callback_url)
+        self._door.check_request(request)
         named = self._name_of(request, job_id)
         own_callback = getattr(request, "callback_url", None) or request.extra.get("callback_url")
         callback_url = callback_url or (None if own_callback else self._callback)
@@ -734,7 +755,8 @@ class KlingSession(Questions):
         """The session at this moment."""
         scheduler = self._runtime.last_scheduler
         if scheduler is None:
-            return Stats(jobs={}, pending=0, submissions=0, queries={}, slots={}, last_sweep_queries=0)
+            told = self._door.stats
+            return Stats(jobs={}, pending=0, submissions=0, queries={}, slots={}, last_sweep_queries=0, callbacks=told)
         return Stats(
             jobs={status: number for status, number in scheduler.counts.items() if number},
             pending=scheduler.pending,
@@ -743,6 +765,7 @@ class KlingSession(Questions):
             slots={key: (gate.running, gate.limit) for key, gate in scheduler.submitter.gates.items()},
             last_sweep_queries=scheduler.poller.last_queries,
             paused=None if scheduler.submitter.bar is None else str(scheduler.submitter.bar.error),
+            callbacks=self._door.stats,
         )
 
 
@@ -772,11 +795,6 @@ def _check_timeout(timeout: object, name: str = "timeout") -> None:
     good = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
     if timeout is not None and not good:
         raise ConfigError(f"{name}={timeout!r} must be a number of seconds above 0")
-
-
-def _check_callback(url: object) -> None:
-    if url is not None and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
-        raise ConfigError(f"callback_url={url!r} must be an http(s) URL")
 
 
 async def _as_async(requests: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:

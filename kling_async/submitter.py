@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from .auth import Secret
 from .endpoints import Body, body_of, dump, encode_files, has_files, place_ids
 from .errors import (
     AuthError,
@@ -28,7 +29,7 @@ from .errors import (
 )
 from .events import JOB_SENT, Hub, PauseEvent
 from .job import Owner, Track
-from .lifecycle import Accepted, Barred, Later, NotSent, Refused, Unsure, Verdict, judge_submission
+from .lifecycle import Accepted, Barred, Later, NotSent, Refused, Search, Unsure, Verdict, judge_submission
 from .models import Failed, Observation, Policy, Status
 from .recorder import Recorder
 from .retry import Backoff, Quota
@@ -72,6 +73,7 @@ class Submitter:
         unsure: who takes a job of which it is not known whether it has a task.
         look_again: who looks once more for a job that waited too long to be sent again.
         recorder: who writes down that a job is being sent, before it is.
+        address: gives the callback URL that the host is told for a job, from the one that is recorded.
         quota: what trying again may cost, with what the poller spends.
         gates: slots per (pack, model).
         sent: create requests sent so far.
@@ -89,6 +91,7 @@ class Submitter:
     unsure: Callable[[Track, Unsure], None]
     look_again: Callable[[Track], None]
     recorder: Recorder
+    address: Callable[[str, str | None], str | None]
     max_running: int | None = None
     quota: Quota = attrs.field(factory=Quota)
     gates: dict[tuple[str, str], Gate] = attrs.field(factory=dict)
@@ -189,16 +192,20 @@ class Submitter:
     async def _submit(self, track: Track) -> None:
         answer: Observation | KlingError
         try:
-            body = await self._encode(track)
+            address = self.address(track.job.id, track.callback_url)
+            hidden = () if address in {None, track.callback_url} else (Secret(str(address).rpartition("/")[2]),)
+            body = await self._encode(track, address)
             await self.recorder.sending(track.job)
             # All that was known may have changed while that was written: the process may even have stood still.
-            if track.is_over or self._is_proof_old(track):
+            if track.is_over or track.told is not None or self._is_proof_old(track):
                 self._take_back(track)
                 return
             self.sent += 1
             track.account = self.transport.credentials.account
             JOB_SENT.set(track.job.id)  # for this asyncio task alone, which sends this job alone
-            envelope = await self.transport.submit(track.job.row.path, body, lambda: self.recorder.may_send(track.job))
+            envelope = await self.transport.submit(
+                track.job.row.path, body, lambda: self.recorder.may_send(track.job), hidden
+            )
             if len(envelope.rows) != 1:
                 raise BadEnvelope(f"the answer to a create holds {len(envelope.rows)} tasks")
             answer = self._read(track, envelope.rows[0])
@@ -217,7 +224,8 @@ class Submitter:
         """Not send a job after all: nobody wants it any more, or it must be looked up once more first."""
         self.gates[track.gate].returned(track.slots)
         if not track.is_over:
-            assert track.search is not None
+            if track.search is None:  # a callback told of its task meanwhile
+                track.search = Search(self.clock(), exists=True, resent=1)
             track.search.resent -= 1
             self.look_again(track)
 
@@ -234,10 +242,10 @@ class Submitter:
             raise BadEnvelope(f"the answer to a create is about another job ({clean_text(news.external_id, 80)})")
         return news
 
-    async def _encode(self, track: Track) -> bytes:
+    async def _encode(self, track: Track, address: str | None) -> bytes:
         job = track.job
         fields: Body = body_of(job.request, self.transport.host)
-        place_ids(job.row, fields, job_id=job.id, callback_url=track.callback_url)
+        place_ids(job.row, fields, job_id=job.id, callback_url=address)
         if has_files(job.request):
             hashes = self.recorder.hashes(job)
             return await asyncio.to_thread(lambda: dump(encode_files(fields, job.request, hashes)))
@@ -245,6 +253,9 @@ class Submitter:
 
     def _take_verdict(self, track: Track, verdict: Verdict) -> None:
         gate = self.gates[track.gate]
+        if track.told is not None and isinstance(verdict, NotSent | Later | Barred | Refused):
+            # Whatever the answer says, the service has called back about its task.
+            verdict = verdict if isinstance(verdict.error, LeaseLost) else Unsure(verdict.error, exists=True)
         if not isinstance(verdict, NotSent):
             self._unreachable_since = None
         if not isinstance(verdict, NotSent | Later):

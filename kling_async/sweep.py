@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
@@ -257,6 +257,54 @@ class Planner:
         if asks:
             self.prices.draw()
         return asks[:budget], len(asks) > budget
+
+    def told(self, watches: Iterable[Watch], now: float, *, singly: Callable[[str], object]) -> list[Ask]:
+        """Choose the fewest queries about tasks that somebody says have ended.
+
+        Args:
+            watches: their rows.
+            now: loop time, seconds.
+            singly: tells of an id whether its task is asked about alone, whatever that costs.
+
+        Returns:
+            The queries. Each one's rows must be given back by `close`.
+        """
+        listed: dict[str, list[Watch]] = {}
+        named: dict[int, list[Watch]] = {}
+        asks: list[Ask] = []
+        queues = (self._singles, self._batches, self._solutions)
+        for watch in watches:
+            if self.rows.get(watch.id) is not watch:
+                continue
+            watch.due_at = math.inf  # of a row in a queue: it is out of it meanwhile
+            if watch.band is None and not singly(watch.id):
+                named.setdefault(queues.index(self._queue_of(watch)), []).append(watch)
+            elif watch.band is None or singly(watch.id) or not self.reach.usable(watch.endpoint, Form.LIST, now):
+                asks.append(_single(watch))
+            else:
+                listed.setdefault(watch.endpoint, []).append(watch)
+        for endpoint, group in listed.items():
+            asks += self._told_pages(self.lanes[endpoint], group, now)
+        for index, group in named.items():
+            size = queues[index].size
+            for chunk in (group[start : start + size] for start in range(0, len(group), size)):
+                asks.append(Ask(query_of(chunk), math.inf, chunk, told=chunk))
+        return asks
+
+    def _told_pages(self, lane: Lane, watches: Sequence[Watch], now: float) -> Iterator[Ask]:
+        """Give the pages of a list on which these are expected; what stands on a page alone is asked about singly."""
+        places = {watch.id: lane.place(watch.band, watch.order, now) for watch in watches if watch.band is not None}
+        most = int(self.policy.page_size)
+        size = min(next((size for size in _PAGE_SIZES if size >= max(places.values()) + 2), most), most)
+        cells: dict[int, list[Watch]] = {}
+        for watch in watches:
+            cells.setdefault(int(places[watch.id] // size), []).append(watch)
+        for number, group in cells.items():
+            if len(group) == 1 or number >= _MOST_PAGES:
+                yield from map(_single, group)
+            else:
+                bands = list(dict.fromkeys(watch.band for watch in group if watch.band is not None))
+                yield Ask(ListPage(lane.endpoint, number + 1, size), math.inf, [], bands, told=group)
 
     def _pages(self, lane: Lane, now: float) -> Iterator[Ask]:
         """Give the pages of a list that are worth their price."""
@@ -523,3 +571,8 @@ class Planner:
             else:
                 low = middle
         return now + high
+
+
+def _single(watch: Watch) -> Ask:
+    """Ask about one task that somebody says has ended."""
+    return Ask(Single(watch.endpoint, watch.id), math.inf, [watch], told=[watch])

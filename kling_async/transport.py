@@ -151,7 +151,9 @@ class Transport:
                     await session.close()
         self._submits = self._reads = None
 
-    async def submit(self, path: str, body: bytes, may_send: Callable[[], bool] = _always) -> Envelope:
+    async def submit(
+        self, path: str, body: bytes, may_send: Callable[[], bool] = _always, hidden: tuple[Secret, ...] = ()
+    ) -> Envelope:
         """Send the one POST that turns a job into a task; never sent twice by itself, never redirected.
 
         Args:
@@ -159,13 +161,15 @@ class Transport:
             body: the request as JSON.
             may_send: asked when there is a connection, just before the first byte: connecting takes its time, and the
                 process may stand still in it. Not asked where the HTTP session is the user's.
+            hidden: what is secret in the body, and is taken out of an answer that repeats it.
 
         Raises:
             ConnectFailed: nothing was sent.
             TransportError: something was, and no usable answer came.
             ServiceError: refused.
         """
-        return await self._call(self._submits, "POST", self.host.path(path), body, _SUBMIT_TIMEOUT, may_send=may_send)
+        url = self.host.path(path)
+        return await self._call(self._submits, "POST", url, body, _SUBMIT_TIMEOUT, may_send=may_send, hidden=hidden)
 
     async def call(self, row: Endpoint, fields: Mapping[str, object], body: bytes) -> Envelope:
         """Send a call that makes no task; never sent twice by itself, since some are charged.
@@ -231,6 +235,7 @@ class Transport:
         *,
         is_call: bool = False,
         may_send: Callable[[], bool] = _always,
+        hidden: tuple[Secret, ...] = (),
     ) -> Envelope:
         credentials = self._credentials
         is_renewed = False
@@ -241,12 +246,14 @@ class Transport:
                 self._hub.tell(_event(self._hub, method, url, raw, began, is_call=is_call))
             if isinstance(raw, KlingError):
                 raise raw
+            if hidden:
+                raw = attrs.evolve(raw, body=_scrubbed(raw.body, hidden))
             try:
                 return _open(raw, is_call=is_call)
             except ServiceError as error:
                 again = isinstance(error, AuthError) and error.code in _SKEWED and not is_renewed
                 if not again or not credentials.renew():
-                    raise _without_secrets(error, (*credentials.secrets, *self._former)) from None
+                    raise _without_secrets(error, (*credentials.secrets, *self._former, *hidden)) from None
                 self._learn_clock(raw.date)
                 _log.info("token refused as %s: signing a new one", error.code)
                 is_renewed = True

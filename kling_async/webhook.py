@@ -23,7 +23,7 @@ from .errors import BadEnvelope, CallbackRejected, ConfigError, ServiceError
 from .models import AssetKind, Observation
 from .wire import decode_task, open_envelope, parse_json
 
-_MOST_BYTES: Final = 256 * 1024  # a task object has about 2 KB
+MOST_BYTES: Final = 256 * 1024  # a task object has about 2 KB
 _PREFIX: Final = "whsec_"
 _VERSION: Final = "v1"
 # Source: service reference, "Callbacks": reject a clock difference of more than five minutes.
@@ -49,7 +49,7 @@ def decode_callback(body: bytes, *, yields: AssetKind = "video") -> Observation:
 
     Source: service reference, "Callbacks".
     """
-    _check_body(body)
+    check_body(body)
     try:
         envelope = open_envelope(parse_json(body))
         if len(envelope.rows) != 1:
@@ -78,7 +78,7 @@ def verify_callback(
 
     Source: service reference, "Callbacks".
     """
-    secrets = _hidden(secrets)
+    secrets = hide(secrets)
     _check(secrets)
     _verify(body, headers, secrets, now, tolerance_s)
 
@@ -110,7 +110,7 @@ class Webhook:
     """
 
     def __init__(self, secret: Secrets | None = None, *, tolerance_s: float = _TOLERANCE_S) -> None:
-        self._secrets = () if secret is None else _hidden(secret)
+        self._secrets = () if secret is None else hide(secret)
         self._tolerance_s = tolerance_s
         is_checked, secret = secret is not None, None  # the frame of an error raised below must not show it
         if is_checked:
@@ -152,7 +152,7 @@ def _verify(
     body: bytes, headers: Mapping[str, str], secrets: tuple[Secret, ...], now: float, tolerance_s: float
 ) -> str:
     """Give the message's id, if the message is good."""
-    _check_body(body)
+    check_body(body)
     message_id, sent_at, signatures = (_header(headers, f"webhook-{name}") for name in ("id", "timestamp", "signature"))
     if not sent_at.isdecimal() or len(sent_at) > 12:
         raise CallbackRejected("malformed", "its webhook-timestamp is not a number of seconds")
@@ -197,8 +197,8 @@ def _key(secret: Secret) -> bytes | None:
         return None
 
 
-def _hidden(secrets: Secrets) -> tuple[Secret, ...]:
-    """Hide the secrets. Never raises: a traceback could show them."""
+def hide(secrets: Secrets) -> tuple[Secret, ...]:
+    """Hide secrets, of whatever form they come in. Never raises: a traceback could show them."""
     listed = secrets if isinstance(secrets, list | tuple | set | frozenset) else (secrets,)
     # What is neither text nor hidden is hidden as one that cannot be right.
     return tuple(each if isinstance(each, Secret) else Secret(each if isinstance(each, str) else "") for each in listed)
@@ -212,8 +212,9 @@ def _check(secrets: tuple[Secret, ...]) -> None:
         raise ConfigError('the webhook secret is not Base64 (after "whsec_"): was it copied whole, and only it?')
 
 
-def _check_body(body: bytes) -> None:
+def check_body(body: bytes) -> None:
+    """Refuse what is not the bytes of a callback, or too many of them."""
     if not isinstance(body, bytes):
         raise ConfigError(f"body is a {type(body).__name__}: give the bytes as they were received, not parsed")
-    if len(body) > _MOST_BYTES:
-        raise CallbackRejected("too large", f"it has {len(body):,} bytes, at most {_MOST_BYTES:,} are read")
+    if len(body) > MOST_BYTES:
+        raise CallbackRejected("too large", f"it has {len(body):,} bytes, at most {MOST_BYTES:,} are read")

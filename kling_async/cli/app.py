@@ -479,6 +479,16 @@ def emulator(
         Path | None,
         typer.Option("--replay", metavar="FILE", help="Answer from what was recorded.", rich_help_panel=_TAPE),
     ] = None,
+    webhook_secret: Annotated[
+        str | None,
+        typer.Option(
+            "--webhook-secret",
+            metavar="WHSEC",
+            help="Sign callbacks with it; they are posted to this machine only.",
+            envvar="KLING_WEBHOOK_SECRET",
+            show_envvar=True,
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Run the service in a box, for programs and tests, until Ctrl-C.
@@ -511,6 +521,7 @@ def emulator(
                 slots=slots,
                 failure_rate=failure_rate,
                 requests_per_s=requests_per_s,
+                webhook_secret=webhook_secret.split() if webhook_secret else None,
             )
         except ValueError as error:
             raise Fail(str(error)) from None

@@ -11,16 +11,21 @@ question, answer) -> `service` (tasks, slots, prices), and back through `replies
 one family of hosts. The modules called `..._rows`, `solutions` and `account` are the endpoint table; `assets`, with
 `clips`, `pictures`, `sounds` and `subtitles`, makes the files that `wares` says a task has. Beside it, `record` writes
 down what a real host answers, as `tape` keeps it, and plays it back.
+`clips`, `pictures`, `sounds` and `subtitles`, makes the files that `wares` says a task has. `callbacks` posts to the
+addresses that creates named.
 """
 
+from .callbacks import CallbackPlan
 from .faults import Fault, FaultPlan
 from .packs import ResourcePack
 from .record import Player, Recorder
 from .server import Emulator, LoggedRequest, serve
-from .tasks import CallRecord, TaskRecord
+from .tasks import CallbackRecord, CallRecord, TaskRecord
 
 __all__ = [
     "CallRecord",
+    "CallbackPlan",
+    "CallbackRecord",
     "Emulator",
     "Fault",
     "FaultPlan",

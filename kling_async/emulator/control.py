@@ -6,8 +6,9 @@ but `/_emulator/`, which is for people: a live list of the tasks.
 
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -29,6 +30,7 @@ _GUARDS = (
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
 )
+_NOT_SWITCHES = ("api_key", "access_key", "secret_key", "webhook_secret", "callbacks", "_faults", "time", "dialect")
 
 
 def control(emulator: "Emulator", ask: Ask) -> Answer:
@@ -39,16 +41,19 @@ def control(emulator: "Emulator", ask: Ask) -> Answer:
         return json_answer(200, summary(emulator))
     if page == "faults":
         return _faults(emulator, ask)
-    if ask.method != "GET" or page not in ("", "tasks", "calls", "requests"):
+    if ask.method != "GET" or page not in ("", "tasks", "calls", "requests", "callbacks"):
         return json_answer(404, {"error": f"no such page: {ask.method} {ask.path}"})
     if ask.path == f"{ROOT}/":
         return Answer(200, _live(), "text/html", _GUARDS)
     if page == "tasks":
         return _tasks(emulator, ask)
-    if page == "calls":
-        return json_answer(200, [attrs.asdict(call) for call in emulator.calls])
-    if page == "requests":
-        return json_answer(200, [attrs.asdict(request) for request in emulator.requests])
+    logs: dict[str, Sequence[Any]] = {
+        "calls": emulator.calls,
+        "requests": emulator.requests,
+        "callbacks": emulator.posted,
+    }
+    if page in logs:
+        return json_answer(200, [attrs.asdict(record) for record in logs[page]])
     return json_answer(200, summary(emulator))
 
 
@@ -91,9 +96,7 @@ def summary(emulator: "Emulator") -> dict[str, object]:
         "switches": {
             field.name: value
             for field in attrs.fields(type(emulator))
-            if field.init
-            and field.name not in ("api_key", "access_key", "secret_key", "_faults", "time", "dialect")
-            and _is_plain(value := getattr(emulator, field.name))
+            if field.init and field.name not in _NOT_SWITCHES and _is_plain(value := getattr(emulator, field.name))
         },
         "faults": len(emulator.faults),
     }

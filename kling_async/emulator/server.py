@@ -19,6 +19,7 @@ from aiohttp import web
 
 from .assets import PREFIX as ASSETS
 from .breakage import Rude, break_off, idle, replacement, respond
+from .callbacks import Postman, secrets_of
 from .clock import Clock
 from .control import ROOT, control
 from .desk import Answer, Ask, Desk
@@ -30,7 +31,8 @@ from .record import Player, Recorder
 from .routes import Route, find_route
 from .service import Service
 from .settings import Settings
-from .tasks import AssetView, CallRecord, Status, TaskRecord
+from .tasks import AssetView, CallbackRecord, CallRecord, Snapshot, Status, Task, TaskRecord
+from .telling import as_it_is
 from .thread import OwnLoop
 
 T = TypeVar("T")
@@ -173,6 +175,12 @@ class Emulator(Settings):
         costs_lag_s: by how much `/account/costs` lags in telling what is left.
         costs_per_s: how often `/account/costs` may be asked; above it: 1302. None: as often as one likes.
         inner_account_errors: whether `/account/costs` tells wrong times by its inner code, in a success; else as 1201.
+        webhook_secret: what callbacks are signed with ("whsec_" and Base64); several while it is being changed: then
+            each has as many signatures. None: they are unsigned, as at the service without a secret in the console.
+        callbacks: what becomes of callbacks on their way (`CallbackPlan`): late, lost, doubled, overtaken. They are
+            posted on each change of a task whose create named a `callback_url`, to this machine only unless the plan
+            says otherwise.
+        callback_unix_path: post them through this Unix socket, whatever their address.
         faults: the plan; a list to change at any time.
 
     A prompt with "[fail]" makes a task that fails moderation, "[refuse]" is refused at once with 1301, "[stuck]"
@@ -182,12 +190,13 @@ class Emulator(Settings):
     "width=1280", "height=720", "fps=30", "mb=20", "faces=2"; what it does not say breaks no limit.
 
     Raises:
-        ValueError: an unknown dialect, or a speed that is not positive.
+        ValueError: an unknown dialect, a speed that is not positive, or a webhook secret that is none.
     """
 
     _clock: Clock = attrs.field(init=False)
     _service: Service = attrs.field(init=False)
     _desk: Desk = attrs.field(init=False)
+    _postman: Postman = attrs.field(init=False)
     _log: list[LoggedRequest] = attrs.field(factory=list, init=False)
     _luck: random.Random = attrs.field(init=False)
     _leaked: int = attrs.field(default=0, init=False)
@@ -206,6 +215,17 @@ class Emulator(Settings):
         self._service = Service(self)
         self._desk = Desk(self, self._service, self._clock)
         self._luck = random.Random(f"faults/{self.seed}")
+        self._postman = Postman(
+            plan=self.callbacks,
+            clock=self._clock,
+            seed=self.seed,
+            secrets=secrets_of(self.webhook_secret),
+            unix_path=self.callback_unix_path,
+            look=self._look,
+            settle=self._service.settle,
+        )
+        self._service.on_made = self._postman.follow
+        self._service.on_postponed = self._postman.expect
 
     def __repr__(self) -> str:
         where = self._url or "not started"
@@ -239,6 +259,28 @@ class Emulator(Settings):
     def requests(self) -> list[LoggedRequest]:
         """The request log, oldest first; the emulator's own pages are not in it."""
         return self._log
+
+    @property
+    def posted(self) -> list[CallbackRecord]:
+        """Every callback that was sent, or could not be, oldest first."""
+        return self._postman.sent
+
+    def renew_webhook_secret(self, *secrets: str) -> None:
+        """Sign with other secrets from now on; with none of them, not at all.
+
+        Raises:
+            ValueError: one is not Base64.
+        """
+        self._postman.secrets = secrets_of(secrets)
+
+    def forge_callback(self, task: TaskRecord, status: Status = "succeed") -> None:
+        """Send a callback about a task at once, as somebody would who knows everything but the secret."""
+        made = next(each for each in self._service.tasks if each.task_id == task.task_id)
+        self._postman.forge(made, status)
+
+    def _look(self, task: Task, now: float) -> Snapshot:
+        request_id = self._service.request_id()
+        return as_it_is(self, task, now, self._service.store, self._url, request_id)
 
     @property
     def spent(self) -> float:
@@ -439,11 +481,16 @@ class Emulator(Settings):
         application.router.add_route("*", "/{path:.*}", self._handle)
         application.on_startup.append(self._start)
         application.on_shutdown.append(self._stop)
+        application.on_cleanup.append(self._end_callbacks)
         return application
 
     async def _start(self, _: web.Application) -> None:
         self._clock.start()
         self._closing = asyncio.Event()
+        self._postman.open()
+
+    async def _end_callbacks(self, _: web.Application) -> None:
+        await self._postman.close()
 
     async def _stop(self, _: web.Application) -> None:
         # Hanging and delayed requests end now instead of at the end of the grace time.

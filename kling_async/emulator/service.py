@@ -8,7 +8,7 @@ import hashlib
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from heapq import heappop, heappush
 from typing import Any
@@ -31,6 +31,10 @@ from .tasks import AssetView, CallRecord, Snapshot, Task, TaskRecord, shortened
 from .telling import look_at
 
 
+def _nobody(*_: object) -> None:
+    """Nobody is told."""
+
+
 @attrs.define(eq=False)
 class Service:
     """State of the emulated account."""
@@ -44,6 +48,9 @@ class Service:
     # When the first caller came, and when the packs were last asked about.
     opened_at: float = attrs.field(default=-1.0, init=False)
     costs_asked_at: float = attrs.field(default=-1.0, init=False)
+    # Who is told of each new task, and of each create that is put off.
+    on_made: Callable[[Task], None] = attrs.field(default=_nobody, init=False)
+    on_postponed: Callable[[float, Body], None] = attrs.field(default=_nobody, init=False)
     _by_id: dict[str, Task] = attrs.field(factory=dict, init=False)
     _by_external: dict[str, list[Task]] = attrs.field(factory=lambda: defaultdict(list), init=False)
     _by_row: dict[str, list[Task]] = attrs.field(factory=lambda: defaultdict(list), init=False)
@@ -133,6 +140,7 @@ class Service:
         """Let a create take effect at a later moment; whether it is then accepted nobody is told."""
         self._late_count += 1
         heappush(self._late, (at, self._late_count, row, body))
+        self.on_postponed(at, body)
 
     def settle(self, now: float) -> None:
         """Carry out what was postponed until now, in order of time."""
@@ -214,6 +222,7 @@ class Service:
             self._by_external[task.external_id].append(task)
         if not task.reason:
             self.allowance.promise(row.pack, units)
+        self.on_made(task)
         return task
 
     def _look_at_pictures(self, row: Row, order: Order) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import attrs
 
+from .callbacks import CallbackPlan
 from .chance import Durations
 from .dialects import DIALECTS, Dialect
 from .faults import Fault, FaultPlan
@@ -93,6 +94,9 @@ class Settings:
     costs_lag_s: float = 12 * 3600.0
     costs_per_s: float | None = None
     inner_account_errors: bool = False
+    webhook_secret: str | Collection[str] | None = None
+    callbacks: CallbackPlan = attrs.field(factory=CallbackPlan)
+    callback_unix_path: str | None = None
     _faults: FaultPlan = attrs.field(factory=FaultPlan, converter=_plan, alias="faults")
 
     def __attrs_post_init__(self) -> None:

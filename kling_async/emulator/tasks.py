@@ -129,7 +129,7 @@ class TaskRecord:
         created_at: Unix seconds of the emulator's clock.
         ended_at: the same; None while running.
         reason: why it failed, "" otherwise.
-        callback_url: where callbacks should go; none are sent yet.
+        callback_url: where callbacks go.
     """
 
     task_id: str
@@ -185,6 +185,29 @@ class CallRecord:
     billed: float
     pack: str
     at: float
+
+
+@attrs.define(kw_only=True)
+class CallbackRecord:
+    """One callback that was sent, or tried.
+
+    Attributes:
+        task_id: the service's id of the task it tells of.
+        status: what it says.
+        url: where it went; it may hold a secret of whoever asked for it.
+        at: Unix seconds of the emulator's clock.
+        id: of the message, the same when it is sent twice.
+        answer: HTTP status of the answer; None while there is none.
+        trouble: why there is none, "" otherwise.
+    """
+
+    task_id: str
+    status: Status
+    url: str = attrs.field(repr=False)
+    at: float
+    id: str
+    answer: int | None = None
+    trouble: str = ""
 
 
 def shortened(value: Any) -> Any:

@@ -24,6 +24,14 @@ def look_at(settings: Settings, task: Task, now: float, store: AssetStore, base:
         is_seen = seen_at >= task.created_at
     seen_at = max(seen_at, task.created_at)
     task = _timed_out(settings, task, seen_at)
+    view = as_it_is(settings, task, seen_at, store, base, request_id)
+    # Its results are told, or cleared, by the true time.
+    assets = _results(settings, task, now, store, base) if view.status == "succeed" else ()
+    return attrs.evolve(view, assets=assets, is_seen=is_seen)
+
+
+def as_it_is(settings: Settings, task: Task, seen_at: float, store: AssetStore, base: str, request_id: str) -> Snapshot:
+    """The task at a moment, as the service itself sees it."""
     status = task.status_at(seen_at)
     is_ended = status in ("succeed", "failed")
     units = task.units if status == "succeed" else Decimal(0)
@@ -31,13 +39,12 @@ def look_at(settings: Settings, task: Task, now: float, store: AssetStore, base:
         task=task,
         status=status,
         updated_at=task.updated_at(seen_at),
-        assets=_results(settings, task, now, store, base) if status == "succeed" else (),
+        assets=_results(settings, task, seen_at, store, base) if status == "succeed" else (),
         units=prices.plain(units) if is_ended else None,
         money=prices.plain(units * prices.UNIT_USD[task.row.pack]) if is_ended else None,
         cash=settings.charge == "cash",
         currency=settings.currency,
         request_id=request_id,
-        is_seen=is_seen,
     )
 
 

@@ -209,6 +209,14 @@ def test_the_emulator_answers_the_line_it_prints(tmp_path: Path) -> None:
     assert "Stopped after 1 tasks" in stderr
 
 
+def test_the_emulator_signs_callbacks_when_it_is_told_to() -> None:
+    """A secret that is none is said at once, and not repeated."""
+    done = kling("emulator", "--port", "0", "--webhook-secret", "rubbish!", key=None)
+    assert done.returncode != 0
+    assert "whsec_" in done.stderr
+    assert "rubbish" not in done.stderr
+
+
 def test_without_its_extra_it_says_how_to_get_it() -> None:
     block = "import sys; sys.modules['typer'] = None; from kling_async.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=LIMIT_S, check=False)

@@ -592,14 +592,14 @@ async def test_whoever_stood_still_while_connecting_sends_nothing() -> None:
             submit = kling._transport.submit
             lost: list[bool] = []
 
-            async def stop(path: str, body: bytes, may_send: Any) -> Any:
+            async def stop(path: str, body: bytes, may_send: Any, hidden: Any) -> Any:
                 def stopped() -> bool:
                     if not lost:
                         lost.append(True)
                         record.leased_until = 0.0  # as if it had stood still for longer than the lease
                     return bool(may_send())
 
-                return await submit(path, body, stopped)
+                return await submit(path, body, stopped, hidden)
 
             kling._transport.submit = stop  # type: ignore[method-assign, assignment]
             assert (await kling.generate(clip(), job_id="x")).url

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import pickle
+import re
 import traceback
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fault_plan import echoes, every_fault
 from flow_tools import EPOCH, client, clip, service, wall
 from test_trouble import LOST, OUTAGES
 
-from kling_async import AuthError, KlingError, KlingSession, Policy, Status, official
+from kling_async import AuthError, ConfigError, KlingError, KlingSession, Policy, Status, official
 from kling_async.auth import Secret, sign
 from kling_async.emulator import Emulator, Fault
 from kling_async.emulator.virtual import VirtualLoop
@@ -90,6 +91,93 @@ def test_no_fault_shows_a_secret(dialect: str, pair: bool, caplog: pytest.LogCap
         assert secret.encode() not in data, secret
 
 
+WEBHOOK = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
+OWN = "a-secret-of-our-own-that-nobody-knows"
+TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
+
+
+def tokens_in(emulator: Emulator) -> set[str]:
+    """The tokens of every job the emulator was told of."""
+    found = {task.callback_url.rpartition("/")[2] for task in emulator.tasks}
+    assert all(TOKEN.fullmatch(token) for token in found)
+    return found
+
+
+def test_no_fault_shows_what_callbacks_are_checked_with(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """Neither the webhook secret nor the local one nor any job's token: not in errors, logs, reprs or the journal.
+
+    Faults of every kind; a host that repeats the token it was given; callbacks, good and bad.
+    """
+    caplog.set_level(logging.DEBUG, logger="kling_async")
+    store = MemoryStore()
+    known: set[str] = set()
+    arguments: dict[str, Any] = {
+        "callback": "http://localhost/hooks",
+        "callback_token": OWN,
+        "webhook_secret": [WEBHOOK, Secret(WEBHOOK)],
+    }
+    texts: list[str] = []
+
+    def called_back(kling: KlingSession, job_id: str, token: str) -> None:
+        body = b'{"task_id":"9","task_status":"succeed"}'
+        for at in (job_id, "other", "../x"):
+            kling.take_callback({"webhook-signature": WEBHOOK}, body, job_id=at, token=token)
+            kling.take_callback({"webhook-signature": f"v1,{token}"}, b"<html>" + token.encode())
+        with pytest.raises(ConfigError) as caught:
+            kling.take_callback({}, body.decode(), job_id=job_id, token=token)  # type: ignore[arg-type]
+        texts.append(shown(caught.value, kling))
+        texts.append(repr(kling._door) + repr(kling.stats))
+
+    async def sweep() -> None:
+        async with service() as emulator:
+            journal = MemoryJournal(wall=wall, owner="me", store=store)
+            for fault in (*LOST, *every_fault()[::9]):
+                emulator.faults[:] = [fault]
+                await one_job(emulator, journal, pair=False, **arguments)
+                journal = MemoryJournal(wall=wall, owner="me", store=store)
+            for number in range(len(echoes())):
+                name = f"echo-{number}"
+                token = str(
+                    KlingSession(api_key=KEY, base_url=official(emulator.url), **arguments)._door.address(
+                        name, arguments["callback"]
+                    )
+                ).rpartition("/")[2]
+                known.add(token)
+                emulator.faults[:] = [attrs.evolve(echoes(token)[number], kind="create")]
+                async with client(emulator, **arguments, policy=Policy(settle_s=2.0, task_limit_s=9.0)) as kling:
+                    job = await kling.submit(clip(), job_id=name)
+                    try:
+                        await job.accepted()
+                    except KlingError as error:
+                        texts.append(shown(error, kling) + repr(pickle.dumps(error)))
+                    called_back(kling, name, token)
+            known.update(tokens_in(emulator))
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(sweep())
+    texts += [record.getMessage() + repr(record.args) + (record.exc_text or "") for record in caplog.records]
+    texts.append(repr(store.entries))
+    data = asyncio.run(written(tmp_path / "jobs.db", store))
+    assert b"http://localhost/hooks" in data
+    assert len(known) > 10
+    for secret in (WEBHOOK, WEBHOOK.removeprefix("whsec_"), OWN, *known):
+        assert secret not in "\n".join(texts)
+        assert secret.encode() not in data
+
+
+def test_what_is_wrong_with_a_secret_is_said_without_it() -> None:
+    """Also in the locals of every frame of the traceback, however it was given."""
+    for given in ("not-Base64!", ["not-Base64!"], ("not-Base64!",)):
+        for name in ("webhook_secret", "callback_token"):
+            arguments: dict[str, Any] = {name: given}
+            with pytest.raises(ConfigError) as caught:
+                KlingSession(api_key=KEY, base_url="global", **arguments)
+            told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+            frames = [frame for frame in told.stack if "tests" not in frame.filename]
+            assert frames
+            assert "not-Base64!" not in repr([frame.locals for frame in frames]) + str(caught.value)
+
+
 async def written(file: Path, store: MemoryStore) -> bytes:
     """The bytes of a journal's file that holds these entries, its log included."""
     journal = SqliteJournal(file, wall=lambda: EPOCH, owner="me")
@@ -106,9 +194,10 @@ async def written(file: Path, store: MemoryStore) -> bytes:
     return data + file.read_bytes()
 
 
-async def one_job(emulator: Emulator, journal: MemoryJournal, *, pair: bool) -> None:
+async def one_job(emulator: Emulator, journal: MemoryJournal, *, pair: bool, **arguments: Any) -> None:
     """Submit, ask, be cancelled, and look at every error."""
     credentials: dict[str, Any] = {"access_key": PAIR[0], "secret_key": PAIR[1]} if pair else {}
+    credentials |= arguments
     policy = Policy(settle_s=2.0, unreachable_s=5.0, slots_wait_s=5.0, task_limit_s=30.0, grace_s=1.0)
     async with client(emulator, policy=policy, journal=journal, **credentials) as kling:
         job = await kling.submit(clip())

@@ -71,6 +71,7 @@ ALLOWED: dict[str, str] = {
     "lifecycle": "errors models",
     "reach": "",
     "hazards": "",
+    "hints": "",
     "pace": "models",
     "terms": "hazards models reach",
     "bands": "hazards",
@@ -98,9 +99,9 @@ ALLOWED: dict[str, str] = {
     "job": "endpoints errors lifecycle models sweep",
     "recorder": "endpoints errors job journal lifecycle media_record models owners wire",
     "sharing": "errors job journal models recorder sweep",
-    "poller": "dialects endpoints errors events models retry sweep transport wire",
-    "searcher": "errors job lifecycle models poller sweep",
-    "submitter": "endpoints errors events job lifecycle models recorder retry slots transport wire",
+    "poller": "dialects endpoints errors events hints models retry sweep transport wire",
+    "searcher": "errors hints job lifecycle models poller sweep",
+    "submitter": "auth endpoints errors events job lifecycle models recorder retry slots transport wire",
     "scheduler": (
         "deadlines errors events job journal lifecycle models poller recorder retry searcher sharing submitter sweep "
         "transport wire"
@@ -113,12 +114,13 @@ ALLOWED: dict[str, str] = {
         "dialects endpoints endpoints.rules errors journal lifecycle models questions recorder retry sweep wire"
     ),
     "snapshots": "endpoints errors job journal models recorder",
+    "webhook": "auth errors models wire",
+    "callbacks": "auth dialects endpoints.rules errors models runtime webhook",
     "session": (
-        "addresses auth dialects download endpoints endpoints.rules errors events job journal journal_sqlite models "
-        "owners questions recorder recovery runtime selection sinks snapshots transport"
+        "addresses auth callbacks dialects download endpoints endpoints.rules errors events job journal journal_sqlite "
+        "models owners questions recorder recovery runtime selection sinks snapshots transport webhook"
     ),
     "reading": "dialects endpoints errors journal journal_sqlite models owners recorder",
-    "webhook": "auth errors models wire",
     "": (
         "_version dialects download endpoints endpoints.account endpoints.answers endpoints.clips "
         "endpoints.contents endpoints.images endpoints.library endpoints.lips endpoints.operation "
@@ -152,14 +154,17 @@ CLI_ALLOWED = {
 # These decide and translate: the same arguments give the same answer. `now` and `rng` are arguments.
 PURE = (
     *("errors", "models", "dialects", "prices", "wire", "calls", "auth", "lifecycle", "slots", "deadlines", "webhook"),
-    *("reach", "hazards", "pace", "terms", "bands", "lookups", "queues", "sweep", "addresses"),
+    *("reach", "hazards", "hints", "pace", "terms", "bands", "lookups", "queues", "sweep", "addresses"),
     *(name for name in ALLOWED if name.partition(".")[0] == "endpoints"),
 )
 IMPURE_LIBRARIES = frozenset({"aiohttp", "asyncio", "secrets", "socket", "threading", "time", "uuid"})
 
 # Foreign library → modules that may import it ("x.*": every module of the folder x).
 DOORS: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("translate", "transport", "fetch", "transfer", "download", "runtime", "session", "emulator.*", "cli.*"),
+    "aiohttp": (
+        *("translate", "transport", "fetch", "transfer", "download", "runtime", "session", "callbacks"),
+        *("emulator.*", "cli.*"),
+    ),
     "backoff": ("retry",),
     "cattrs": ("endpoints.base", "wire", "calls"),
     "fastapi": ("fastapi.*",),
@@ -181,9 +186,10 @@ CLOCKS: dict[str, str] = {
 }
 
 # The library's asyncio.Tasks outside a TaskGroup: the scheduler's root, the one that closes everything however often
-# its caller is cancelled, the one in which `map` takes from the caller's source, which it ends itself, and the one that
-# adopts now and then while an application runs, which its lifespan ends. The command is a program of its own.
-ROOT_TASKS: dict[str, int] = {"runtime": 2, "session": 1, "fastapi.lifespan": 1}
+# its caller is cancelled, the one in which `map` takes from the caller's source, which it ends itself, the one that
+# adopts now and then while an application runs, which its lifespan ends, and the emulator's round of callbacks, which
+# ends when it closes. The command is a program of its own.
+ROOT_TASKS: dict[str, int] = {"runtime": 2, "session": 1, "fastapi.lifespan": 1, "emulator.callbacks": 1}
 
 LONGEST = 400
 LONG: dict[str, str] = {

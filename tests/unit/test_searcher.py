@@ -62,6 +62,7 @@ class Place:
             owner=owner,
             send_again=self.loop.send_again,
             learn=self.loop.learn,
+            hints=self.poller.hints,
         )
         job = Job("j1", ROW, TextToVideo(prompt="a boat"), created_at=datetime.fromtimestamp(5, UTC))
         self.track = Track(job, 1, (ROW.pack, ""))

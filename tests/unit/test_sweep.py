@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -114,6 +114,16 @@ class Service:
                 if watch.misses:
                     planner.forgive(watch)
         planner.close(ask, now)
+
+    def tell(self, ids: Iterable[str], *, singly: Callable[[str], object] = lambda _id: False) -> list[Query]:
+        """Let somebody say that these have ended; give what is asked on that."""
+        watches = [self.planner.rows[id_] for id_ in ids if id_ in self.planner.rows]
+        asks = self.planner.told(watches, self.now, singly=singly)
+        for ask in asks:
+            assert ask.told
+            self.answer(ask)
+        assert sorted(watch.id for ask in asks for watch in ask.told) == sorted(watch.id for watch in watches)
+        return [ask.query for ask in asks]
 
     def forms(self) -> set[type[Any]]:
         return {type(query) for _, query in self.asked}
@@ -415,7 +425,7 @@ def test_after_an_hour_without_a_look_there_is_no_burst() -> None:
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["make", "run", "abandon", "fail", "refuse", "rest"]), st.integers(0, 40)),
+        st.tuples(st.sampled_from(["make", "run", "abandon", "fail", "refuse", "rest", "tell"]), st.integers(0, 40)),
         max_size=25,
     ),
     st.booleans(),
@@ -434,6 +444,8 @@ def test_the_books_balance_whatever_comes_and_goes(story: list[tuple[str, int]],
             host.works = spares((Single, Batch, ListPage)[number % 3])
         elif what == "refuse":
             host.planner.reach.refused(T2V, Form.LIST if number % 2 else Form.BATCH, host.now)
+        elif what == "tell":
+            host.tell(rng.sample(sorted(host.ends), min(number, len(host.ends))))
         else:
             host.planner.reach.rests(T2V, Form.LIST, host.now)
         check_books(host.planner)
@@ -456,6 +468,68 @@ def check_books(planner: Planner) -> None:
         assert (watch.id in banded) == (watch.band is not None)
         assert watch.band is not None or watch.due_at < math.inf, "neither in a band nor in a queue"
     assert banded <= set(planner.rows)
+
+
+# --- what others tell ----------------------------------------------------------------------------------------------
+
+
+def test_one_that_is_told_of_is_asked_about_alone() -> None:
+    for lists, batch in ((True, False), (False, True), (False, False)):
+        host = service(lists=lists, batch=batch)
+        ids = host.make(10, count=300)
+        host.now += 20
+        assert host.tell([ids[150]]) == [Single(T2V, ids[150])]
+        assert ids[150] not in host.planner.rows
+        check_books(host.planner)
+
+
+def test_several_that_are_told_of_share_the_page_on_which_they_stand() -> None:
+    """Directly, however deep it is; one that stands elsewhere alone is asked about alone."""
+    host = service()
+    old = host.make(100, count=20)
+    host.run(50)
+    host.make(5000, count=1600)
+    host.now += 60
+    (page,) = host.tell(old)
+    assert page == ListPage(T2V, 4, 500)
+    assert not set(old) & set(host.planner.rows)
+    new = host.make(1, count=5)
+    host.now += 2
+    alone = next(iter(host.planner.rows))
+    assert host.tell([*new, alone]) == [ListPage(T2V, 1, 500), Single(T2V, alone)]
+    assert not set(new) & set(host.planner.rows)
+    check_books(host.planner)
+
+
+def test_few_at_the_top_are_a_small_page() -> None:
+    host = service()
+    ids = host.make(1, count=6)
+    host.now += 2
+    assert host.tell(ids) == [ListPage(T2V, 1, 30)]
+
+
+def test_a_page_that_was_in_vain_and_a_list_that_was_never_tried_are_not_relied_on() -> None:
+    host = service()
+    ids = host.make(1, count=6)
+    host.now += 2
+    assert host.tell(ids[:4], singly=lambda id_: id_ != ids[3]) == [Single(T2V, id_) for id_ in ids[:4]]
+    host = service(lists=None)
+    ids = host.make(1, count=4)
+    assert host.tell(ids) == [Single(T2V, id_) for id_ in ids]
+    check_books(host.planner)
+
+
+def test_told_ids_go_into_batches() -> None:
+    host = service(lists=False, batch=True)
+    ids = host.make(1, count=25) + host.make(1, endpoint=I2V, count=5)
+    host.now += 2
+    queries = host.tell(ids)
+    assert [len(query.ids) for query in queries if isinstance(query, Batch)] == [20, 10]
+    assert not host.planner.rows
+    gone = host.make(count=1)
+    watch = host.planner.rows[gone[0]]
+    host.planner.remove(watch, host.now, ended=False)
+    assert host.planner.told([watch], host.now, singly=lambda _id: False) == []
 
 
 def test_a_task_that_left_is_gone_for_good() -> None:

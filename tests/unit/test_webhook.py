@@ -6,10 +6,13 @@ import hashlib
 import hmac
 import json
 import pickle
+import time
 import traceback
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import standardwebhooks
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
@@ -333,6 +336,64 @@ def test_a_parsed_body_is_the_programmers_mistake(body: Any) -> None:
     ):
         with pytest.raises(ConfigError, match="as they were received"):
             act()
+
+
+# --- the reference library as the oracle -----------------------------------------------------------------------------
+
+IDS = st.text(st.characters(codec="ascii", categories=("L", "N", "P")), min_size=1, max_size=40)
+KEYS = st.binary(min_size=1, max_size=64)
+BODIES = st.dictionaries(st.text(max_size=8), st.text(max_size=30) | st.integers(), max_size=4)
+
+
+def stamped(key: bytes, message_id: str, at: int, body: str) -> tuple[str, dict[str, str]]:
+    """A secret, and headers as the library of Standard Webhooks makes them."""
+    secret = "whsec_" + base64.b64encode(key).decode()
+    signature = standardwebhooks.Webhook(secret).sign(message_id, datetime.fromtimestamp(at, UTC), body)
+    return secret, {"webhook-id": message_id, "webhook-timestamp": str(at), "webhook-signature": signature}
+
+
+@given(KEYS, IDS, BODIES, st.integers(-290, 290))
+def test_what_the_reference_library_signs_is_believed(key: bytes, message_id: str, value: object, late_s: int) -> None:
+    body = json.dumps(value, ensure_ascii=False)
+    at = int(time.time()) - late_s
+    secret, headers = stamped(key, message_id, at, body)
+    standardwebhooks.Webhook(secret).verify(body, headers)
+    verify_callback(body.encode(), headers, secret, at + late_s)
+    verify_callback(body.encode(), headers, [OTHER, secret], at + late_s)
+
+
+@given(
+    KEYS,
+    IDS,
+    BODIES,
+    st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature", "body", "secret", "nothing"]),
+    st.integers(0, 200),
+    st.sampled_from(["", " ", "v1,", "v2,", "0", "-", ".", "=", "A", "\u0663", "\x00"]),
+    st.sampled_from([-400, -310, 0, 310, 86_400]),
+)
+@pytest.mark.fault("F41")
+def test_what_the_reference_library_refuses_is_refused(
+    key: bytes, message_id: str, value: object, where: str, place: int, inserted: str, late_s: int
+) -> None:
+    """Whatever is put into, or taken out of, a message: nothing is believed that it does not believe."""
+    now = time.time()
+    body = json.dumps(value)
+    secret, headers = stamped(key, message_id, int(now) - late_s, body)
+
+    def changed(text: str) -> str:
+        at = place % (len(text) + 1)
+        return text[:at] + inserted + text[at + (place % 3) :]
+
+    sent = changed(body) if where == "body" else body
+    if where in headers:
+        headers[where] = changed(headers[where])
+    if where == "secret":
+        secret = "whsec_" + base64.b64encode(key + b"1").decode()
+    try:
+        verify_callback(sent.encode(), headers, secret, now)
+    except CallbackRejected:
+        return
+    standardwebhooks.Webhook(secret).verify(sent, headers, json_parse=False)
 
 
 # --- both at once ----------------------------------------------------------------------------------------------------
