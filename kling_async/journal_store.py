@@ -74,7 +74,7 @@ _PRAGMAS = (
     "trusted_schema=OFF",
     "cell_size_check=ON",
     "secure_delete=OFF",
-    "cache_size=-16000",
+    "cache_size=-6000",
 )
 
 _RECORD = (
@@ -298,7 +298,8 @@ class Store:
             return error
 
     def _prepare(self, check_bytes: int) -> None:
-        for pragma in _PRAGMAS:
+        # Who only looks reads from one end to the other, and nothing twice.
+        for pragma in (*_PRAGMAS, *(("cache_size=-2000",) if self._read_only else ())):
             self._db.execute(f"PRAGMA {pragma}")
         self._db.execute("BEGIN")  # another process may be making the file just now: look at it at one moment
         version = self._check_kind()

@@ -307,6 +307,7 @@ class Stats:
         slots: per (pack, model): tasks running, and the limit learned so far (None: not met).
         last_sweep_queries: queries of the last sweep.
         paused: why nothing is sent, if the account or its key was refused; in words.
+        paused_code: the service's code of that refusal, as 1102; None where it gave none, and where nothing is paused.
         callbacks: those that came so far.
     """
 
@@ -317,4 +318,5 @@ class Stats:
     slots: Mapping[tuple[str, str], tuple[int, int | None]]
     last_sweep_queries: int
     paused: str | None = None
+    paused_code: int | str | None = None
     callbacks: CallbackStats = attrs.field(factory=CallbackStats)

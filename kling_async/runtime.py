@@ -99,6 +99,16 @@ class Runtime:
             raise ConfigError("the session belongs to another event loop")
         return self._scheduler
 
+    def check_open(self) -> None:
+        """Make sure that files can be fetched: also while it is being drained, and when that is over.
+
+        Raises:
+            ConfigError: not opened, or opened in another event loop.
+            SessionError: as `scheduler`.
+        """
+        if not self._draining or self._closed or self.crash is not None:
+            self.scheduler()
+
     async def open(self) -> None:
         """Open connections and start the loop.
 
@@ -145,7 +155,7 @@ class Runtime:
         # A loop that is closed with the session still open: the ResourceWarning says more than asyncio's own words.
         self._root._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - as `asyncio.gather` does
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float | None) -> None:
         """Send nothing more, and follow what was sent to its end, for so long at most."""
         self._draining = True
         if self._scheduler is not None and self._root is not None and not self._root.done():

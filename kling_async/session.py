@@ -210,6 +210,20 @@ class KlingSession(Questions, CalledBack):
         finally:
             await self._runtime.close()
 
+    async def drain(self, seconds: float | None = None) -> None:
+        """Send nothing more, and return when what was sent has ended; the session stays open for downloads.
+
+        What is queued is not sent: it stays in the journal, if there is one. Close the session afterwards.
+
+        Args:
+            seconds: longest time to wait; None: as long as it takes.
+
+        Raises:
+            ConfigError: seconds is not a number of seconds.
+        """
+        _check_timeout(seconds, "seconds")
+        await self._runtime.drain(seconds)
+
     def renew_credentials(
         self,
         *,
@@ -299,10 +313,10 @@ class KlingSession(Questions, CalledBack):
             keeper=scheduler,
         )
         self._jobs[job.id] = job
-        if named is not None and self._runtime.record is None:
-            self._named[named] = job
         timeout = timeout if timeout is not None else self._timeout
         record = self._runtime.record
+        if named is not None and record is None:  # a journal knows it for good
+            self._named[named] = job
         if record is not None and not await self._record(record, job, callback_url, timeout):
             return job
         try:
@@ -723,7 +737,7 @@ class KlingSession(Questions, CalledBack):
             DownloadError: one could not be saved, and the others were; the generation is not affected.
             SessionError: the session is closed, or has crashed.
         """
-        self._runtime.scheduler()
+        self._runtime.check_open()
         if not isinstance(result, Result):
             raise ConfigError(f"download() takes a Result, not a {type(result).__name__}: give `await job`")
         place = Path(where) if isinstance(where, str) else where
@@ -757,6 +771,7 @@ class KlingSession(Questions, CalledBack):
         if scheduler is None:
             told = self._door.stats
             return Stats(jobs={}, pending=0, submissions=0, queries={}, slots={}, last_sweep_queries=0, callbacks=told)
+        bar = scheduler.submitter.bar
         return Stats(
             jobs={status: number for status, number in scheduler.counts.items() if number},
             pending=scheduler.pending,
@@ -764,7 +779,8 @@ class KlingSession(Questions, CalledBack):
             queries={str(form): number for form, number in scheduler.poller.counts.items()},
             slots={key: (gate.running, gate.limit) for key, gate in scheduler.submitter.gates.items()},
             last_sweep_queries=scheduler.poller.last_queries,
-            paused=None if scheduler.submitter.bar is None else str(scheduler.submitter.bar.error),
+            paused=None if bar is None else str(bar.error),
+            paused_code=None if bar is None else bar.error.code,
             callbacks=self._door.stats,
         )
 

@@ -131,11 +131,13 @@ def _entry(job_id: str, metadata: Mapping[str, object]) -> Entry:
     """Name an entry, and thereby its files, as the command did that submitted it."""
     line = metadata.get("line")
     line = line if isinstance(line, int) and not isinstance(line, bool) and line > 0 else None
+    name = metadata.get("name")
+    named = name if isinstance(name, str) else None if job_id.startswith(ID_PREFIX) else job_id
     return Entry(
         label=f"job {job_id}",
         line=line,
         request=None,
-        job_id=None if job_id.startswith(ID_PREFIX) else job_id,
+        job_id=named,
         stem=None if line is None else f"{line:05d}",
     )
 

@@ -24,14 +24,14 @@ Examples:
   kling demo
   kling generate "A fox crosses a frozen lake at dawn." --out clips/
   kling generate "Waves on a pebble beach" --endpoint text-to-audio -d 5
-  kling bulk prompts.txt --out clips/ --journal jobs.db
-  kling adopt --journal jobs.db --out clips/
+  kling bulk shots.csv --out clips/ --dry-run
+  kling bulk shots.csv --out clips/ --max-cost 20
 
 \b
 Exit codes:
     0  all done
     1  some jobs failed, or were not saved
-    2  usage or input: an option, a bad line, no key, no such folder
+    2  usage or input: an option, bad rows and nothing worse, no key, no such folder
     3  the host refused the credentials or the account
     4  not known whether a job was taken: money may have been spent
     5  the host cannot be reached
@@ -236,10 +236,65 @@ def generate(
 @app.command(rich_help_panel=_MAKE)
 def bulk(
     *,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="One prompt per line, or JSON Lines; - is stdin.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSON Lines, or one prompt per line; - is stdin.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Where clips are saved.", rich_help_panel=_OUTPUT)
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Where everything is kept.", rich_help_panel=_OUTPUT),
     ],
+    endpoint: Annotated[
+        str | None,
+        typer.Option("--endpoint", metavar="NAME", help="Of rows that name none.", rich_help_panel=_CLIP),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Of rows that name none.", rich_help_panel=_CLIP),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            metavar="TEMPLATE",
+            help="Prompt of every row, with its columns in braces: 'A {animal} at {place}'.",
+            rich_help_panel=_CLIP,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="A field of rows that do not give it. May be repeated.",
+            rich_help_panel=_CLIP,
+        ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="KIND", help="text, jsonl or csv. Unset: as the file looks."),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="ROWS", help="Lines as 3,10-20, or states as failed, new, open, invalid."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell jobs and prices; send and write nothing.")] = False,
+    max_cost: Annotated[
+        str | None,
+        typer.Option(
+            "--max-cost",
+            metavar="USD",
+            help="Begin no job with which all of the folder, earlier runs included and unpaid failures not, would "
+            "pass this by the price list.",
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Make again what failed or was refused, and was not paid.")
+    ] = False,
+    retry_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--retry-unknown",
+            help="Make again also what was given up while it ran, or may have been taken: it may be paid twice.",
+        ),
+    ] = False,
     max_running: Annotated[
         int | None,
         typer.Option("--max-running", metavar="N", min=1, help="Most tasks at once.", rich_help_panel=_HOST),
@@ -251,21 +306,52 @@ def bulk(
     timeout: Timeout = None,
     retry_for: RetryFor = 20.0,
     strict: Strict = False,
-    journal: Keep = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            "--journal", metavar="FILE", help="Keep the jobs there. Unset: DIR/.kling/jobs.db.", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
 ) -> None:
-    """Make a clip for each line of a file, and save each as it is done.
+    """Make a clip for each row of a file, and save each as it is done.
 
-    A JSON line holds the fields of a request, and if wanted "endpoint" and
-    "job_id"; paths of pictures are relative to the file. The whole file is
-    checked first: a bad line is named, and nothing is sent.
+    Give the same command again and it goes on where it stopped: what is done
+    is not made twice, and what is missing is fetched. Columns of CSV and names
+    of a JSON object are fields of the request (`kling endpoints NAME` lists
+    them), and {column} in a prompt is replaced. Of our own are "endpoint",
+    "name" (of the files), "job_id", and what begins with _, a note. Paths are
+    relative to the file. DIR/manifest.jsonl tells what became of each row.
+
+    A row that is wrong is told and left out; with --strict nothing is sent
+    then. Ctrl-C sends nothing more and waits for what runs; again, and that is
+    left to go on at the service, for the next run to fetch.
     """
+    from .bulk import Wishes, check_cost, check_kind
     from .bulk import bulk as make
+    from .plan import Only
+    from .rows import Recipe
 
     talk = Talk(quiet=quiet, as_json=as_json)
     connection = Connection(
         base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, strict=strict, journal=journal
     )
-    carry_out(talk, lambda: make(talk, connection, file, out=out, max_running=max_running, timeout_s=timeout))
+
+    def action() -> Exit:
+        wishes = Wishes(
+            out=out,
+            kind=check_kind(form),
+            recipe=Recipe(endpoint=endpoint, prompt=prompt, settings=settings or (), model=model),
+            only=Only.read(only),
+            max_running=max_running,
+            timeout_s=timeout,
+            max_cost=check_cost(max_cost),
+            retry_failed=retry_failed,
+            retry_unknown=retry_unknown,
+            dry_run=dry_run,
+        )
+        return make(talk, connection, file, wishes)
+
+    carry_out(talk, action)
 
 
 @app.command(rich_help_panel=_MAKE)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import attrs
 
+from ..dialects import Host, find_host
 from ..models import Policy
 from ..session import KlingSession
 from .exits import Fail
@@ -61,9 +62,19 @@ class Connection:
             policy=Policy(unreachable_s=self.retry_for_s, grace_s=_GRACE_S),
         )
 
-    def again(self, command: str, *options: str) -> str:
+    def host(self) -> Host:
+        """Tell the host without a key, as far as that is possible.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        has_pair = not os.environ.get("KLING_API_KEY") and os.environ.get("KLING_ACCESS_KEY")
+        return find_host(self.base_url or os.environ.get("KLING_BASE_URL") or ("global" if has_pair else "cometapi"))
+
+    def again(self, command: str, *options: str, journal: Path | None = None) -> str:
         """Spell a command that goes on with the journal, with the options that say where and with which key."""
-        words = ["kling", command, "--journal", str(self.journal), *options]
+        journal = journal or (self.journal if command != "bulk" else None)
+        words = ["kling", command, *(() if journal is None else ("--journal", str(journal))), *options]
         if self.base_url and self.base_url != os.environ.get("KLING_BASE_URL"):
             words += ["--base-url", self.base_url]
         if self.api_key_file is not None:

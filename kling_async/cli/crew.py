@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -35,9 +35,10 @@ from ..errors import (
 from ..job import Job
 from ..models import Result, Status
 from ..session import KlingSession
-from .exits import Exit, Fail, exit_of
+from .exits import Exit, Fail
 from .inputs import Entry
 from .interrupt import Interrupt
+from .tally import Done, Tally
 
 _MOST_OPEN = 1000
 _MOST_CALLS = 4  # they take no slots, and one that is refused for now is not sent again
@@ -46,90 +47,6 @@ _TICK_S = 0.05
 _LOOK_S = 0.2
 _NOT_SAVED = "the command was ended before its files were saved"
 _NO_RIGHT = 1103  # no right to this model: says nothing about jobs with another one
-
-
-@attrs.frozen(kw_only=True)
-class Done:
-    """What became of one entry.
-
-    Attributes:
-        entry: what was to be done.
-        job: its job, if there was one.
-        result: what the service made.
-        files: what was saved of it.
-        answer: what the service answered, where it makes no task.
-        error: why it is not as wished.
-    """
-
-    entry: Entry
-    job: Job | None = None
-    result: Result | None = None
-    files: tuple[Path, ...] = ()
-    answer: Any = None
-    error: KlingError | None = None
-
-    @property
-    def is_sent(self) -> bool:
-        """Whether anything of it reached the service."""
-        return not isinstance(self.error, JobAbandoned | SessionError) or self.error.paid != "no"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the service goes on with it, or holds a clip that was not saved, because the session has ended."""
-        return isinstance(self.error, SessionError) and self.error.paid != "no"
-
-
-@attrs.define
-class Tally:
-    """Counts of what is done; only what needs to be told by name is kept.
-
-    Attributes:
-        total: jobs there are.
-        submitted: jobs handed to the session.
-        fine: jobs as wished.
-        answered: those of them that were answered at once, so that there was nothing to save.
-        asking: calls whose answer is waited for.
-        saving: jobs being saved now.
-        bad: jobs that failed, in the order of their ends.
-        open: jobs the service goes on with.
-        unsent: jobs that were given up before they were sent.
-        kept: jobs that were not sent, or not followed yet, and that wait in the journal.
-    """
-
-    total: int
-    submitted: int = 0
-    fine: int = 0
-    answered: int = 0
-    asking: int = 0
-    saving: int = 0
-    bad: list[Done] = attrs.field(factory=list)
-    open: list[Done] = attrs.field(factory=list)
-    unsent: int = 0
-    kept: int = 0
-
-    def add(self, done: Done, *, is_kept: bool = False) -> None:
-        """Count one end; `is_kept`: what was not sent waits in a journal."""
-        if done.error is None:
-            self.fine += 1
-            self.answered += done.answer is not None
-        elif done.is_open:
-            self.open.append(done)
-        elif not done.is_sent and is_kept and done.job is not None:
-            self.kept += 1
-        elif not done.is_sent:
-            self.unsent += 1
-        else:
-            self.bad.append(done)
-
-    def exit_code(self) -> Exit:
-        """Give the exit code: money that may be lost weighs more than a refusal, and that more than a failure."""
-        codes = {exit_of(done.error) for done in (*self.bad, *self.open) if done.error is not None}
-        for code in (Exit.UNRESOLVED, Exit.REFUSED, Exit.UNREACHABLE):
-            if code in codes:
-                return code
-        if codes == {Exit.USAGE}:
-            return Exit.USAGE
-        return Exit.FAILED if self.bad or self.open or self.unsent or self.kept else Exit.DONE
 
 
 class Crew:
@@ -142,6 +59,7 @@ class Crew:
         out: where clips are saved; None: they are not.
         on_done: called for each end, in the order of the ends.
         resume: the command that goes on with what is left in the journal; None: there is no journal.
+        keep: writes an end down, and gives it with that, before `on_done`; not called for what the command leaves.
 
     Attributes:
         tally: what is done so far.
@@ -158,6 +76,7 @@ class Crew:
         out: Path | None,
         on_done: Callable[[Done], None],
         resume: str | None = None,
+        keep: Callable[[Done], Awaitable[Done]] | None = None,
     ) -> None:
         self.session = session
         self.tally: Tally = Tally(total)
@@ -167,10 +86,12 @@ class Crew:
         self._interrupt = interrupt
         self._out = out
         self._on_done = on_done
+        self._keep = keep
         self._room = asyncio.Semaphore(_MOST_OPEN)
         self._lines = asyncio.Semaphore(_MOST_CALLS)
         self._jobs: dict[str, Job] = {}
         self._saving: set[asyncio.Task[None]] = set()
+        self._turns = 0
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()  # no submit is under way
         self._idle.set()
@@ -185,15 +106,16 @@ class Crew:
         leaving = asyncio.create_task(self._interrupt.wait())
         holding = asyncio.create_task(self._hold_back())
         watching = asyncio.create_task(self._watch_account())
+        draining = asyncio.create_task(self._drain())
         try:
-            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({working, leaving, draining}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 await self._wind_down()
             await working
         finally:
-            for task in (working, leaving, holding, watching):
+            for task in (working, leaving, holding, watching, draining):
                 task.cancel()
-            await asyncio.wait({working, leaving, holding, watching})
+            await asyncio.wait({working, leaving, holding, watching, draining})
         return self.tally
 
     async def _work(self, entries: Iterable[Entry]) -> None:
@@ -204,6 +126,17 @@ class Crew:
                 entry = None if self._stopping.is_set() else self._next(source)
                 if entry is None:
                     break
+                self._turns += 1
+                if self._turns % 64 == 0:
+                    await asyncio.sleep(0)  # the display and the signals have their turn
+                if entry.passed is not None:
+                    self.tally.pass_over(entry.passed)
+                    self._room.release()
+                    continue
+                if entry.refused is not None:
+                    self.tally.submitted += 1
+                    await self._finish(Done(entry=entry, error=entry.refused))
+                    continue
                 if entry.result is not None:
                     self.tally.submitted += 1
                     group.create_task(self._fetch(entry, entry.result))
@@ -215,8 +148,6 @@ class Crew:
                 job = await self._submit(entry)
                 if job is not None:
                     group.create_task(self._follow(entry, job))
-                if self.tally.submitted % 64 == 0:
-                    await asyncio.sleep(0)  # the display and the signals have their turn
             # What an earlier run put into the journal is there still; lines of a file were not begun.
             while self._stopping.is_set() and self.resume is not None and (left := self._next(source)) is not None:
                 if left.job is None and left.result is None:
@@ -237,12 +168,14 @@ class Crew:
         if entry.job is not None:
             return entry.job
         # In the journal, so that a later run can name its files in the same way.
-        metadata = None if self.resume is None or entry.line is None else {"line": entry.line}
+        metadata = entry.metadata
+        if metadata is None and self.resume is not None and entry.line is not None:
+            metadata = {"line": entry.line}
         self._idle.clear()
         try:
             job = await self.session.submit(entry.request, job_id=entry.job_id, metadata=metadata)
         except KlingError as error:
-            self._end(Done(entry=entry, error=error))
+            await self._finish(Done(entry=entry, error=error))
             return None
         finally:
             self._idle.set()
@@ -261,21 +194,27 @@ class Crew:
             except KlingError as error:
                 done = Done(entry=entry, error=error)
             self.tally.asking -= 1
-        self._end(done)
+        await self._finish(done)
 
     async def _follow(self, entry: Entry, job: Job) -> None:
         """Wait for one job, save what it made, and report its end whatever happens on the way."""
         done = Done(entry=entry, job=job)
         try:
-            done = attrs.evolve(done, result=await job)
-            if done.result is not None and self._out is not None:
-                done = attrs.evolve(done, files=tuple(await self._save(entry, done.result, self._out)))
+            if self._keep is not None and job.task_id is None:
+                await job.accepted()
+                done = attrs.evolve(done, accepted_at=round(time.time(), 3))
+            was_over = job.done()
+            result = await job
+            done = attrs.evolve(done, result=result, ended_at=None if was_over else round(time.time(), 3))
+            if self._out is not None:
+                done = attrs.evolve(done, files=tuple(await self._save(entry, result, self._out)))
         except KlingError as error:
-            done = attrs.evolve(done, error=error.anew(job_id=job.id, task_id=job.task_id))
+            ended_at = done.ended_at or round(time.time(), 3)
+            done = attrs.evolve(done, error=error.anew(job_id=job.id, task_id=job.task_id), ended_at=ended_at)
         except asyncio.CancelledError:
             self._end(attrs.evolve(done, error=_not_saved(job)))
             raise
-        self._end(done)
+        await self._finish(done)
 
     async def _fetch(self, entry: Entry, result: Result) -> None:
         """Save what an earlier run had made."""
@@ -289,7 +228,7 @@ class Crew:
             left = SessionClosed(_NOT_SAVED, paid="yes").anew(task_id=result.task_id)
             self._end(attrs.evolve(done, error=left))
             raise
-        self._end(done)
+        await self._finish(done)
 
     async def _save(self, entry: Entry, result: Result, out: Path) -> list[Path]:
         # The picture of an element is one of those it was made of: nothing to save.
@@ -307,6 +246,16 @@ class Crew:
         finally:
             self.tally.saving -= 1
             self._saving.discard(task)
+
+    async def _finish(self, done: Done) -> None:
+        """Have an end written down, and count it."""
+        if self._keep is not None:
+            try:
+                done = await self._keep(done)
+            except OSError as error:
+                self.trouble = Fail(f"Cannot write the manifest: {error.strerror}", Exit.FAILED)
+                self._interrupt.ask()
+        self._end(done)
 
     def _end(self, done: Done) -> None:
         if done.job is not None:
@@ -335,9 +284,9 @@ class Crew:
     async def _watch_account(self) -> None:
         """End when the account or its key is refused: the session waits for another, which nobody can give it here."""
         while True:
-            paused = self.session.stats.paused
-            if paused is not None and f"code {_NO_RIGHT}" not in paused:
-                self.trouble = Fail(f"Nothing more is sent: {paused}", Exit.REFUSED)
+            stats = self.session.stats
+            if stats.paused is not None and stats.paused_code != _NO_RIGHT:
+                self.trouble = Fail(f"Nothing more is sent: {stats.paused}", Exit.REFUSED)
                 self._give_up()
                 return
             await asyncio.sleep(_LOOK_S)
@@ -350,6 +299,16 @@ class Crew:
                 if job.status is Status.QUEUED:
                     job.abandon()
             await asyncio.sleep(_TICK_S)
+
+    async def _drain(self) -> None:
+        """Once the user wants it, begin nothing more, and wait for what was sent and for its files."""
+        await self._interrupt.wait_to_drain()
+        self.stop()
+        await self._idle.wait()
+        await self.session.drain()
+        while self._jobs or self.tally.asking:  # noqa: ASYNC110 - nothing tells of both
+            await asyncio.sleep(_TICK_S)
+        self._interrupt.ask()
 
     async def _wind_down(self) -> None:
         self.stop()
@@ -375,7 +334,8 @@ def _not_saved(job: Job) -> KlingError:
 
 def name_of(entry: Entry, result: Result) -> str:
     """Name its files after its job where the user named it, else after line and task: nothing is overwritten."""
-    if entry.job_id is not None:
-        return re.sub(r"\A[^A-Za-z0-9]", "x", entry.job_id)
+    named = entry.name if entry.row is not None else entry.job_id
+    if named is not None:
+        return re.sub(r"\A[^A-Za-z0-9]", "x", named)
     task = re.sub(r"[^A-Za-z0-9_-]", "_", result.task_id)[:80]
     return re.sub(r"\A-", "_", task) if entry.stem is None else f"{entry.stem}-{task}"

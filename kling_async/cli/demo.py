@@ -21,7 +21,7 @@ from ..endpoints.video import ImageToVideo, OmniVideo, TextToVideo
 from ..models import Policy
 from ..session import KlingSession
 from .connect import make_folder
-from .crew import Crew, Done, Tally
+from .crew import Crew
 from .exits import Exit
 from .inputs import Entry
 from .interrupt import Interrupt, run
@@ -29,6 +29,7 @@ from .picture import dusk
 from .progress import Progress, clock, counted
 from .report import end, summarise
 from .talk import Talk
+from .tally import Done, Tally
 
 RUNNING_S = (6.0, 24.0)
 """How long the emulator's generations take, in its seconds; real ones take minutes."""

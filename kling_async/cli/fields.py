@@ -22,6 +22,9 @@ from ..endpoints import Endpoint, body_of, encode_files, find_endpoint, has_file
 from ..errors import InvalidRequest, clean_text
 from .exits import Fail
 
+PLACE: re.Pattern[str] = re.compile(r"\{\{([^\W\d][\w .-]{0,63})\}\}|\{([^\W\d][\w .-]{0,63})\}")
+"""A column's name in braces, where a prompt is a template: {name}; {{name}} stands for the braces themselves."""
+
 _LONGEST_PATH = 1024
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{64}")  # as the rules of the requests see it
 _ANY_HOST = find_host("global")  # files are checked in a body, and where it goes does not matter for that
@@ -38,7 +41,7 @@ def request_of(fields: Mapping[str, object], endpoint: str | None, base: Path) -
     Raises:
         KlingError: no such endpoint, no such field, or a value or a file that is refused.
     """
-    row = _row_of(endpoint, fields)
+    row = row_of(endpoint, fields)
     request = request_from(row, _with_files((row.request,), fields, base, ""))
     if has_files(request):
         encode_files(body_of(request, _ANY_HOST), request)  # for its refusals: the files are read again when sent
@@ -53,11 +56,34 @@ def request_from_options(endpoint: str | None, options: Mapping[str, object], pa
         KlingError: as `request_of`.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    row = _row_of(endpoint, given.keys() | {re.split("[.=]", pair, maxsplit=1)[0] for pair in pairs})
+    row = row_of(endpoint, given.keys() | {re.split("[.=]", pair, maxsplit=1)[0] for pair in pairs})
     return request_of(_joined(_placed(row, given), parse_settings(pairs, row.request)), row.name, Path())
 
 
-def _row_of(endpoint: str | None, names: Collection[str]) -> Endpoint:
+_OPTIONS = frozenset({"prompt", "model_name", "duration", "mode", "aspect_ratio", "negative_prompt", "image"})
+
+
+def fields_from_cells(row: Endpoint, cells: Mapping[str, str]) -> dict[str, object]:
+    """Read the cells of a table, all of them texts, as fields of an endpoint, as options and `--set` would.
+
+    Args:
+        row: the endpoint.
+        cells: name of a field, also of one within another ("camera_control.type"), to its text.
+
+    Raises:
+        Fail: a field is given twice.
+    """
+    given: dict[str, object] = {name: cell for name, cell in cells.items() if name in _OPTIONS}
+    pairs = [f"{name}={cell}" for name, cell in cells.items() if name not in _OPTIONS]
+    return _joined(_placed(row, given), parse_settings(pairs, row.request))
+
+
+def row_of(endpoint: str | None, names: Collection[str]) -> Endpoint:
+    """Find the endpoint of a name; None: text2video, or image2video where there is a picture.
+
+    Raises:
+        ConfigError: nothing of that name.
+    """
     with_picture = "image" in names or "image_tail" in names
     return find_endpoint(endpoint or ("image2video" if with_picture else "text2video"))
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from .connect import Connection, make_folder
-from .crew import Crew, Done
+from .crew import Crew
 from .exits import Exit, Fail
 from .inputs import Entry, first_advice, refusal
 from .interrupt import Interrupt, run
 from .progress import Progress
 from .report import data_of, end, fields_of, told
 from .talk import Talk
+from .tally import Done
 
 
 def generate(talk: Talk, connection: Connection, request: object, *, out: Path | None, timeout_s: float | None) -> Exit:

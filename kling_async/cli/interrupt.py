@@ -1,5 +1,7 @@
 """Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends the process at once.
 
+Where a command drains, the first Ctrl-C comes before these two: nothing more is sent, and what runs is waited for.
+
 Stage: door. The only place of the package with signal handlers.
 """
 
@@ -20,10 +22,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """Whether the user wants to leave."""
+    """Whether the user wants to leave.
 
-    def __init__(self) -> None:
+    Args:
+        drains: whether the first Ctrl-C only asks to begin nothing more.
+    """
+
+    def __init__(self, *, drains: bool = False) -> None:
         self._asked = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._drains = drains
+        self._on_drain: Callable[[], None] | None = None
         self._signals = 0
         self._on_signal: Callable[[], None] | None = None
 
@@ -31,6 +40,11 @@ class Interrupt:
     def is_asked(self) -> bool:
         """Whether an orderly end was asked for."""
         return self._asked.is_set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing more is to be begun."""
+        return self._draining.is_set()
 
     def ask(self) -> None:
         """Ask for an orderly end, for another reason than a signal."""
@@ -44,8 +58,22 @@ class Interrupt:
         """Wait until an orderly end is asked for."""
         await self._asked.wait()
 
-    def signalled(self) -> None:
+    def when_draining(self, callback: Callable[[], None]) -> None:
+        """Call back at once when nothing more is to be begun, to tell the user."""
+        self._on_drain = callback
+
+    async def wait_to_drain(self) -> None:
+        """Wait until nothing more is to be begun."""
+        await self._draining.wait()
+
+    def signalled(self, number: int = signal.SIGINT) -> None:
         """Take one signal."""
+        # Who sends SIGTERM gives a few seconds, so only Ctrl-C waits for what runs.
+        if self._drains and number == signal.SIGINT and not self._draining.is_set() and not self._signals:
+            self._draining.set()
+            if self._on_drain is not None:
+                self._on_drain()
+            return
         self._signals += 1
         if self._signals > 1:
             sys.stderr.flush()
@@ -62,7 +90,7 @@ class Interrupt:
         added: list[signal.Signals] = []
         for number in _SIGNALS:
             try:
-                loop.add_signal_handler(number, self.signalled)
+                loop.add_signal_handler(number, self.signalled, number)
                 added.append(number)
             except NotImplementedError:  # Windows
                 before[number] = signal.signal(number, self._in_loop(loop))
@@ -77,17 +105,17 @@ class Interrupt:
                 signal.signal(number, handler)
 
     def _in_loop(self, loop: asyncio.AbstractEventLoop) -> Callable[[int, FrameType | None], None]:
-        def handle(_number: int, _frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(self.signalled)
+        def handle(number: int, _frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self.signalled, number)
 
         return handle
 
 
-def run(action: Callable[[Interrupt], Coroutine[Any, Any, Exit]]) -> Exit:
+def run(action: Callable[[Interrupt], Coroutine[Any, Any, Exit]], *, drains: bool = False) -> Exit:
     """Run a command's coroutine on a loop of its own, with the signals handled."""
 
     async def listening() -> Exit:
-        interrupt = Interrupt()
+        interrupt = Interrupt(drains=drains)
         with interrupt.listening():
             return await action(interrupt)
 

@@ -9,6 +9,7 @@ run.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import html
@@ -17,9 +18,9 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 from urllib.parse import quote
 
 MANIFEST = "manifest.jsonl"
@@ -94,15 +95,17 @@ _BY_STATUS: Mapping[str, Cause] = {
     "vanished": _VANISHED,
     "abandoned": _STOPPED,
 }
-_MADE_NOTHING = Cause("The service could not make it", "Try it again, or with another prompt. A failed task is free.")
+_MADE_NOTHING = Cause(
+    "The service could not make it", "Run it again with --retry-failed, or change the prompt. A failed task is free."
+)
 _POLICY_CODE = 1301
 
 
 def write_page(folder: Path, *, is_over: bool, now: float, total: int | None = None) -> Path:
     """Write the page of a folder anew: whole, or not at all.
 
-    Reads the whole manifest each time (about 0.4 s of CPU and 3 MB of page for 5,000 jobs), so call it in a thread,
-    and less often as the run grows.
+    Reads the whole manifest each time (about half a second of CPU and 3 MB of page for 5,000 jobs), so call it in a
+    thread, and less often as the run grows; it holds a row at a time.
 
     Args:
         folder: where `manifest.jsonl` and the clips are; a manifest that is missing counts as empty.
@@ -117,26 +120,24 @@ def write_page(folder: Path, *, is_over: bool, now: float, total: int | None = N
         OSError: the manifest cannot be read or the page not be written; the page there was is left as it is.
     """
     rows, unread = read_manifest(folder / MANIFEST)
-    causes: dict[Cause, int] = {}
-    jobs = [_job(row, failures, causes) for row, failures in rows]
-    data = {
-        "title": folder.resolve().name or "Bulk run",
-        "written": _number(now),
-        "over": is_over,
-        "total": total,
-        "unread": unread,
-        "causes": [cause._asdict() for cause in causes],
-        "jobs": jobs,
-    }
     page = folder / PAGE
-    _write_whole(page, _fill(str(data["title"]), embed(data)))
+    with _whole(page) as stream:
+        title = folder.resolve().name or "Bulk run"
+        head, tail = _template(title)
+        told = {"title": title, "written": _number(now), "over": is_over, "total": total, "unread": unread}
+        stream.write(head + embed(told)[:-1] + ',"jobs":[')
+        causes: dict[Cause, int] = {}
+        for number, (row, failures) in enumerate(rows):
+            stream.write(("," if number else "") + embed(_job(row, failures, causes)))
+        stream.write('],"causes":' + embed([cause._asdict() for cause in causes]) + "}" + tail)
     return page
 
 
-def read_manifest(file: Path) -> tuple[list[tuple[Mapping[str, object], int]], int]:
+def read_manifest(file: Path) -> tuple[Iterator[tuple[Mapping[str, object], int]], int]:
     """Read what became of each job: the last line of an id counts.
 
-    A line without an id (a row that was wrong) gives way to any later line of its row.
+    A line without an id (a row that was wrong) gives way to any later line of its row. Read twice, so that of a long
+    run only the places of its lines are held.
 
     Args:
         file: a manifest; one that is missing counts as empty.
@@ -145,31 +146,58 @@ def read_manifest(file: Path) -> tuple[list[tuple[Mapping[str, object], int]], i
         Each job's last line and how often it had failed before, in the order of their rows; and how many lines could
         not be read, not counting a last one that is torn.
     """
-    try:
-        lines = file.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return [], 0
-    found: dict[object, tuple[Mapping[str, object], int]] = {}
-    unread = 0
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
+    found: dict[object, _Place] = {}
+    unread = at = 0
+    for number, line in enumerate(_lines(file), 1):
+        row, begins, at = _read(line), at, at + len(line)
+        if row is None:
+            unread += bool(line.strip()) and line.endswith(b"\n")
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            unread += number < len(lines)
-            continue
-        place, name = _number(row.get("row")), row.get("id")
-        if place is not None:
-            found.pop(("row", place), None)
+        order, name, failures = _number(row.get("row")), row.get("id"), 0
+        if order is not None:
+            found.pop(("row", order), None)
+        key: object = ("line", number) if order is None else ("row", order)
         if isinstance(name, str) and name:
-            before, failures = found.pop(name, ({}, 0))
-            found[name] = (row, failures + (before.get("status") in _FAILED))
-        else:
-            found["line" if place is None else "row", number if place is None else place] = (row, 0)
-    return sorted(found.values(), key=lambda entry: _number(entry[0].get("row")) or math.inf), unread
+            key, before = name, found.pop(name, None)
+            failures = 0 if before is None else before.failures + before.has_failed
+        found[key] = _Place(math.inf if order is None else order, begins, failures, row.get("status") in _FAILED)
+    places = sorted(found.values(), key=lambda place: place.order)
+    del found
+    return _rows_at(file, places), unread
+
+
+class _Place(NamedTuple):
+    """Where the last line of a job is."""
+
+    order: float
+    begins: int
+    failures: int
+    has_failed: bool
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    try:
+        with file.open("rb") as stream:
+            yield from stream
+    except FileNotFoundError:
+        return
+
+
+def _read(line: bytes) -> Mapping[str, object] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _rows_at(file: Path, places: Iterable[_Place]) -> Iterator[tuple[Mapping[str, object], int]]:
+    if not places:
+        return
+    with file.open("rb") as stream:
+        for place in places:
+            stream.seek(place.begins)
+            yield _read(stream.readline()) or {}, place.failures
 
 
 def embed(data: object) -> str:
@@ -322,7 +350,7 @@ def _number(value: object) -> float | None:
 
 
 @functools.cache
-def _template() -> tuple[str, str]:
+def _parts() -> tuple[str, str]:
     """Give the template and its policy: of scripts and styles only the two in it may run, known by their hashes."""
     text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     hashes = {}
@@ -336,22 +364,26 @@ def _template() -> tuple[str, str]:
     return text, policy
 
 
-def _fill(title: str, data: str) -> str:
-    text, policy = _template()
-    values = {"TITLE": html.escape(title), "POLICY": html.escape(policy, quote=True), "DATA": data}
-    # In one pass, so that a prompt which names a place is not filled in itself.
-    return re.sub(r"\{\{(TITLE|POLICY|DATA)\}\}", lambda match: values[match[1]], text)
+def _template(title: str) -> tuple[str, str]:
+    """Give what stands before the data, and what after it."""
+    text, policy = _parts()
+    values = {"TITLE": html.escape(title), "POLICY": html.escape(policy, quote=True)}
+    head, _, tail = text.partition("{{DATA}}")
+    # In one pass, so that a title which names a place is not filled in itself.
+    fill = functools.partial(re.sub, r"\{\{(TITLE|POLICY)\}\}", lambda match: values[match[1]])
+    return fill(head), fill(tail)
 
 
-def _write_whole(file: Path, text: str) -> None:
-    # Lone halves of a character, which JSON can hold and UTF-8 cannot, become escapes again.
-    content = text.encode("utf-8", errors="backslashreplace")
+@contextlib.contextmanager
+def _whole(file: Path) -> Iterator[TextIO]:
+    """Write a file beside its place, and put it there when it is whole."""
     # For its owner only, as the clips beside it are: the prompts are in it.
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
     part = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
+        # Lone halves of a character, which JSON can hold and UTF-8 cannot, become escapes again.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+            yield stream
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 
 import attrs
 from rich.console import Group
@@ -19,15 +20,18 @@ from rich.text import Text
 from ..errors import clean_text
 from ..models import Status
 from ..session import KlingSession
-from .crew import Tally
 from .talk import Talk
+from .tally import Tally
 
 _FRAME_S = 0.125
 _LINE_EVERY_S = 5.0
+_RATE_OVER_S = 60
+_RATE_FROM_S = 3.0
 _WIDEST_BAR = 60
 
 # Differ also without colours; the second set is for terminals without Unicode.
 _CELLS = (
+    ("before", "▆", "-", "dim green"),
     ("fine", "█", "#", "green"),
     ("bad", "▚", "x", "red"),
     ("saving", "▓", "+", "cyan"),
@@ -48,6 +52,9 @@ class View:
         queries: status queries made.
         slots: per model: tasks running, and the limit met.
         elapsed_s: since the start.
+        before: jobs that ended in an earlier run, and those that are held back.
+        rate: jobs that end per second, of late; 0 where that is not known.
+        price: what it costs so far by the price list, USD; None where that is not counted.
     """
 
     total: int
@@ -60,11 +67,20 @@ class View:
     queries: int
     slots: tuple[tuple[str, int, int], ...]
     elapsed_s: float
+    before: int = 0
+    rate: float = 0.0
+    price: Decimal | None = None
 
     @property
     def waiting(self) -> int:
         """Jobs that were not sent yet."""
-        return max(0, self.total - self.fine - self.bad - self.saving - self.running - self.sending - self.unsure)
+        begun = self.before + self.fine + self.bad + self.saving + self.running + self.sending + self.unsure
+        return max(0, self.total - begun)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until all have ended, if they go on to end as of late."""
+        return (self.total - self.before - self.fine - self.bad) / self.rate if self.rate else None
 
     def counts(self, word: str) -> str:
         """Tell the counts by state; `word` is what a job as wished is called. A single job has just a state."""
@@ -78,20 +94,27 @@ class View:
                 (self.bad, "failed"),
             ]
             return next((name for number, name in known if number), "waiting to be sent")
-        parts = [f"{self.fine} {word}", f"{self.running} running", f"{self.waiting} waiting"]
+        parts = [f"{self.fine:,} {word}", f"{self.running:,} running", f"{self.waiting:,} waiting"]
         for number, name in ((self.saving, "being saved"), (self.sending, "being sent"), (self.unsure, "unsure")):
             if number:
-                parts.append(f"{number} {name}")
-        return " · ".join([*parts, f"{self.bad} failed"])
+                parts.append(f"{number:,} {name}")
+        parts.append(f"{self.bad:,} failed")
+        if self.before:
+            parts.append(f"{self.before:,} before")
+        return " · ".join(parts)
 
     def figures(self) -> str:
         """Tell time, rate, questions and slots."""
-        parts = [clock(self.elapsed_s), f"{counted(self.queries, 'query', 'queries')} made"]
+        parts = [clock(self.elapsed_s)]
         if self.fine and self.elapsed_s >= 1:
-            parts.insert(1, f"{60 * self.fine / self.elapsed_s:.0f} per minute")
+            parts.append(f"{60 * (self.rate or self.fine / self.elapsed_s):.0f} per minute")
+        if self.left_s:
+            parts.append(f"{clock(self.left_s)} left")
+        if self.price is not None:
+            parts.append(f"{self.price:.2f} USD")
         for model, used, limit in self.slots[:2]:
             parts.append(f"{used} of {limit} slots" + (f" of {model}" if model else ""))
-        return " · ".join(parts)
+        return " · ".join([*parts, f"{counted(self.queries, 'query', 'queries')} made"])
 
 
 class Progress:
@@ -103,14 +126,26 @@ class Progress:
         tally: the crew's counts.
         word: what a job as wished is called ("saved").
         recent: how many of the last ends are shown.
+        price: tells what it costs so far, USD.
     """
 
-    def __init__(self, talk: Talk, session: KlingSession, tally: Tally, *, word: str, recent: int = 0) -> None:
+    def __init__(
+        self,
+        talk: Talk,
+        session: KlingSession,
+        tally: Tally,
+        *,
+        word: str,
+        recent: int = 0,
+        price: Callable[[], Decimal] | None = None,
+    ) -> None:
         self._talk = talk
         self._session = session
         self._tally = tally
         self._word = word
         self._recent: deque[str] = deque(maxlen=recent)
+        self._price = price
+        self._ends: deque[tuple[float, int]] = deque(maxlen=_RATE_OVER_S)
         self._began = time.monotonic()
         self._said = ""
         self._live: Live | None = None
@@ -142,6 +177,10 @@ class Progress:
         """Tell that the signal was taken; from here on the terminal is left as it was found."""
         self.hide()
         self._talk.say("Stopping: nothing more is sent. Ctrl-C again leaves at once.")
+
+    def drain(self) -> None:
+        """Tell that the first Ctrl-C was taken."""
+        self._talk.say("Stopping: nothing more is sent; what runs is waited for. Ctrl-C again leaves it running.")
 
     def hide(self) -> None:
         """Take the display off the terminal, cursor restored."""
@@ -181,7 +220,7 @@ class Progress:
         return View(
             total=tally.total,
             fine=tally.fine,
-            bad=len(tally.bad),
+            bad=tally.bad,
             saving=tally.saving,
             running=jobs.get(Status.ACCEPTED, 0) + jobs.get(Status.PROCESSING, 0),
             sending=jobs.get(Status.SENDING, 0) + tally.asking,
@@ -191,7 +230,18 @@ class Progress:
                 (model, running, limit) for (_, model), (running, limit) in stats.slots.items() if limit is not None
             ),
             elapsed_s=self.elapsed_s,
+            before=tally.before + tally.failed_before + tally.held,
+            rate=self._rate(tally.fine + tally.bad),
+            price=None if self._price is None else self._price(),
         )
+
+    def _rate(self, ended: int) -> float:
+        """Tell how many jobs end per second, over the last minute or so."""
+        now = self.elapsed_s
+        if not self._ends or now - self._ends[-1][0] >= 1.0:
+            self._ends.append((now, ended))
+        first_at, first = self._ends[0]
+        return (ended - first) / (now - first_at) if now - first_at >= _RATE_FROM_S else 0.0
 
     def picture(self) -> Group:
         """Draw the moment."""
@@ -220,8 +270,8 @@ def _bar(view: View, width: int, *, plain: bool) -> Text:
         drawn = upto
     cell, spare, style = _WAITING
     bar.append((spare if plain else cell) * (width - drawn), style)
-    ended = view.fine + view.bad
-    return bar.append(f"  {ended} of {view.total}")
+    ended = view.before + view.fine + view.bad
+    return bar.append(f"  {ended:,} of {view.total:,}")
 
 
 def clock(seconds: float) -> str:

@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterator, Mapping
 
 from ..endpoints import Endpoint, find_endpoint
-from ..errors import DownloadError, KlingError, clean_text
+from ..errors import KlingError, clean_text
 from ..models import Asset, Status
-from .crew import Crew, Done, Tally
+from .crew import Crew
 from .exits import PAID, Exit
 from .progress import clock, counted
 from .talk import Talk
+from .tally import Done, Tally
 
 _MOST_TOLD = 20
 
@@ -79,29 +80,48 @@ def told(error: KlingError) -> str:
     return f"{PAID[error.paid]}{task}: {error}"
 
 
-def summarise(talk: Talk, tally: Tally, *, elapsed_s: float, word: str, place: str) -> None:
-    """Tell what became of all jobs; failures one by one, up to a number."""
+def summarise(
+    talk: Talk,
+    tally: Tally,
+    *,
+    elapsed_s: float,
+    word: str,
+    place: str,
+    everything: str = "--json tells all",
+) -> None:
+    """Tell what became of all jobs; failures one by one, up to a number; `everything` says where all are told."""
     made = tally.fine - tally.answered
-    parts = [f"{made:,} {word}{place if made else ''}"] if made or not tally.answered else []
+    is_told = made or not (tally.answered or tally.before)
+    parts = [f"{made:,} {word}{place if made else ''}"] if is_told else []
     for number, name in (
         (tally.answered, "answered"),
-        (len(tally.bad), "failed"),
+        (tally.before, "done before"),
+        (tally.bad, "failed"),
+        (tally.failed_before, "failed before"),
+        (tally.held, "held back"),
         (tally.unsent, "not sent"),
         (len(tally.open), "still open"),
         (tally.kept, "waiting in the journal"),
     ):
         if number:
             parts.append(f"{number:,} {name}")
-    style = "green" if tally.fine == tally.total else "yellow" if tally.fine else "red"
+    fine = tally.fine + tally.before
+    style = "green" if fine == tally.total else "yellow" if fine else "red"
     talk.say(f"{counted(tally.total, 'job')} in {clock(elapsed_s)}: {', '.join(parts)}", f"bold {style}")
     if talk.as_json:
         return
-    ordered = sorted(tally.bad, key=lambda done: done.entry.line or 0)
-    for done in ordered[:_MOST_TOLD]:
+    first = tally.first_told()
+    for done in first:
         assert done.error is not None
-        talk.tell(f"  {done.entry.label}: {done.job.status if done.job else 'refused'}, {told(done.error)}")
-    if len(ordered) > _MOST_TOLD:
-        talk.tell(f"  ... and {len(ordered) - _MOST_TOLD:,} more; --json tells all")
+        talk.tell(f"  {done.entry.label}: {_state_of(done)}, {told(done.error)}")
+    if tally.bad > len(first):
+        talk.tell(f"  ... and {tally.bad - len(first):,} more; {everything}")
+
+
+def _state_of(done: Done) -> str:
+    if done.job is not None:
+        return str(done.job.status)
+    return "refused" if done.entry.refused is None else "wrong"
 
 
 def tell_open(talk: Talk, crew: Crew) -> None:
@@ -157,13 +177,13 @@ def _tell_kept(talk: Talk, crew: Crew, resume: str) -> None:
         talk.tell(f"{counted(len(unsaved), 'job')} done, and not saved yet.")
     if tally.unsent:
         talk.tell(f"{counted(tally.unsent, 'job')} not begun, and not in the journal; nothing was paid for that.")
-    if running or tally.kept or unsaved:
+    if running or tally.kept or unsaved or (tally.unsent and resume.startswith("kling bulk ")):
         talk.tell("To go on:", "bold")
         talk.tell(f"  {_saving(resume) if unsaved else resume}", whole=True)
 
 
 def _saving(resume: str) -> str:
-    return resume if " --missing" in resume else f"{resume} --missing"
+    return resume if " --missing" in resume or resume.startswith("kling bulk ") else f"{resume} --missing"
 
 
 def _is_made(done: Done) -> bool:
@@ -177,7 +197,7 @@ def end(talk: Talk, crew: Crew, *, interrupted: bool) -> Exit:
         tell_open(talk, crew)
     elif tally.unsent and not talk.is_quiet:
         talk.tell(f"{counted(tally.unsent, 'job')} not sent, because every other would have met the same.")
-    if crew.resume is not None and any(isinstance(done.error, DownloadError) for done in tally.bad):
+    if crew.resume is not None and tally.unsaved:
         talk.tell("To save what was not saved:", "bold")
         talk.tell(f"  {_saving(crew.resume)}", whole=True)
     if crew.trouble is not None:

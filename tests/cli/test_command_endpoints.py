@@ -236,7 +236,7 @@ def test_one_bulk_file_reaches_every_endpoint(emulator: Emulator, tmp_path: Path
     before = len(emulator.tasks)
     done = run(emulator, "bulk", str(source), "--out", str(tmp_path / "out"), "--json")
     assert done.code == 0, [line for line in done.lines if '"error": null' not in line]
-    ends = {line["job_id"]: line for line in map(json.loads, done.lines)}
+    ends = {line["id"]: line for line in map(json.loads, done.lines)}
     assert ends.keys() == names.keys()
     tasks = emulator.tasks[before:]
     assert {task.endpoint for task in tasks} == {row.name for row in ENDPOINTS if row.kind != "call"}
@@ -244,7 +244,7 @@ def test_one_bulk_file_reaches_every_endpoint(emulator: Emulator, tmp_path: Path
         name for name, row in names.items() if row.kind == "task"
     }
     for name, row in names.items():
-        files = [Path(file) for file in ends[name]["files"]]
+        files = [tmp_path / "out" / file["path"] for file in ends[name]["files"]]
         assert all(file.name.startswith(name) and file.exists() for file in files)
         if row.kind == "call" or row.yields == "element":
             assert not files
@@ -398,7 +398,7 @@ def test_a_missing_file_is_told_with_its_place(name: str, plain: Plain, place: s
     line.write_text(json.dumps({"endpoint": name, **plain}))
     done = here("bulk", str(line), "--out", str(tmp_path / "out"), url=NO_HOST)
     assert done.code == 2
-    assert f"line 1: {refused.value.field}=" in done.err
+    assert f"line 1: wrong, not paid: {refused.value.field}=" in done.err
 
 
 def test_a_video_that_is_no_url_is_not_taken_for_a_picture(tmp_path: Path) -> None:
@@ -444,12 +444,12 @@ def test_what_a_host_has_not_is_not_asked_of_it(dialect: str, name: str, told: s
         url = f"new-api:{other.url}" if dialect == "new-api" else other.url
         done = here("generate", "--endpoint", name, *as_settings(sample(ROWS[name])), url=url)
         source = tmp_path / "jobs.jsonl"
-        source.write_text('{"prompt": "a"}\n' + json.dumps({"endpoint": name, **sample(ROWS[name])}))
+        source.write_text("\n" + json.dumps({"endpoint": name, **sample(ROWS[name])}))
         many = here("bulk", str(source), "--out", str(tmp_path / "out"), url=url)
         assert other.requests == []
     assert (done.code, many.code) == (2, 2)
     assert told in done.err
-    assert "jobs.jsonl, line 2: " in many.err
+    assert "line 2: wrong, not paid: " in many.err
     assert told.partition(".")[0] in many.err
     assert refusal(TextToVideo(prompt="a"), find_host("cometapi")) is None
 
@@ -547,7 +547,8 @@ def test_the_ids_of_a_job_and_of_its_request_are_one(tmp_path: Path) -> None:
     line = {"endpoint": "text-to-video/kling-3.0", "prompt": "a", "options": {"external_task_id": "mine"}}
     source.write_text(json.dumps(line | {"job_id": "another"}))
     done = here("bulk", str(source), "--out", str(tmp_path / "out"), url=NO_HOST)
-    assert "line 1: job_id 'another' differs from external_task_id 'mine'. Nothing was sent." in done.err
+    assert done.code == 2
+    assert "line 1: wrong, not paid: job_id='another': differs from external_task_id 'mine'" in done.err
 
 
 # --- calls ---------------------------------------------------------------------------------------------------------

@@ -20,12 +20,13 @@ from kling_async import (
     Status,
     TextToVideo,
 )
-from kling_async.cli.crew import Crew, Done
+from kling_async.cli.crew import Crew
 from kling_async.cli.exits import Exit, Fail
 from kling_async.cli.inputs import Entry
 from kling_async.cli.interrupt import Interrupt
 from kling_async.cli.report import tell_open
 from kling_async.cli.talk import Talk
+from kling_async.cli.tally import Done
 from kling_async.endpoints import find_endpoint
 from kling_async.models import Succeeded
 

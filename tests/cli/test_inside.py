@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -41,9 +42,9 @@ from kling_async import (
 )
 from kling_async.cli import crew as crew_module
 from kling_async.cli import serve as serve_module
-from kling_async.cli.bulk import bulk
+from kling_async.cli.bulk import Wishes, bulk
 from kling_async.cli.connect import Connection
-from kling_async.cli.crew import Crew, Done, Tally
+from kling_async.cli.crew import Crew
 from kling_async.cli.demo import make_entries
 from kling_async.cli.exits import Exit, Fail, exit_of
 from kling_async.cli.inputs import Entry, first_advice
@@ -53,6 +54,7 @@ from kling_async.cli.progress import Progress, View, clock, counted
 from kling_async.cli.report import end
 from kling_async.cli.serve import client_url, serve
 from kling_async.cli.talk import Talk, drop_stdout
+from kling_async.cli.tally import Done, Tally
 from kling_async.emulator import Emulator, Fault
 from kling_async.endpoints.media import picture_size
 
@@ -244,13 +246,17 @@ def test_main_hides_no_other_missing_module(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_interruption_of_bulk_tells_the_open_jobs(tmp_path: Path) -> None:
     source = tmp_path / "prompts.txt"
     source.write_text("one\ntwo\nthree\n")
-    with box(slots=1, duration_s=600) as emulator, signalled_when(lambda: "single" in kinds(emulator)):
-        done = here("bulk", str(source), "--out", str(tmp_path / "clips"), "--json", url=emulator.url)
+    with box(slots=1, duration_s=600) as emulator:
+        with signalled_when(lambda: "single" in kinds(emulator), signal.SIGTERM):
+            done = here("bulk", str(source), "--out", str(tmp_path / "clips"), "--json", url=emulator.url)
         (task,) = emulator.tasks
     assert done.code == 130
     assert f"job {task.external_id}  task {task.task_id}  text2video" in done.err
-    assert "2 jobs not sent" in done.err
+    assert "2 jobs waiting in the journal" in done.err
+    assert f"  kling bulk {source} --out {tmp_path / 'clips'}" in done.err
     assert done.out == ""
+    (line,) = (tmp_path / "clips" / "manifest.jsonl").read_text().splitlines()
+    assert (json.loads(line)["task_id"], json.loads(line)["paid"]) == (task.task_id, "yes")
 
 
 def test_an_interruption_while_a_clip_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +287,7 @@ def test_an_interruption_while_a_submission_is_not_answered(monkeypatch: pytest.
     ("number", "code", "told"),
     [
         (errno.ENOSPC, 1, "Cannot write the output: No space left on device"),
-        (errno.EPIPE, 130, "not sent; nothing was paid for that"),
+        (errno.EPIPE, 130, "To go on:"),
     ],
 )
 def test_output_that_cannot_be_written_ends_it(
@@ -300,7 +306,7 @@ def test_output_that_cannot_be_written_ends_it(
     monkeypatch.setenv("KLING_API_KEY", "emulator-key")
     with box() as emulator:
         connection = Connection(base_url=emulator.url)
-        assert bulk(talk, connection, str(source), out=tmp_path / "clips", max_running=1, timeout_s=None) == code
+        assert bulk(talk, connection, str(source), Wishes(out=tmp_path / "clips", max_running=1)) == code
         assert len(emulator.tasks) < 6
     assert told in stream.getvalue()
     assert "Broken" not in stream.getvalue()
@@ -350,7 +356,7 @@ def test_a_thread_gets_no_signals() -> None:
 
 
 def test_ctrl_c_before_the_loop_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupted(_source: str) -> None:
+    def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("kling_async.cli.bulk.Input", interrupted)
@@ -394,7 +400,7 @@ def test_usage_is_the_users() -> None:
 def test_a_crash_before_anything_was_sent_is_unsent() -> None:
     tally = Tally(1)
     tally.add(Done(entry=entry(), error=SchedulerCrashed("x").anew(paid="no")))
-    assert (tally.unsent, tally.open, tally.bad) == (1, [], [])
+    assert (tally.unsent, tally.open, tally.bad) == (1, [], 0)
 
 
 # --- display -------------------------------------------------------------------------------------------------------
@@ -413,7 +419,11 @@ def test_counts_and_figures() -> None:
     )
     assert shown.figures() == "1:00 · 2 per minute · 1 query made"
     slots = attrs.evolve(shown, slots=(("kling-v3", 1, 2), ("", 3, 3)))
-    assert slots.figures().endswith("1 of 2 slots of kling-v3 · 3 of 3 slots")
+    assert slots.figures().endswith("1 of 2 slots of kling-v3 · 3 of 3 slots · 1 query made")
+    later = attrs.evolve(shown, before=2, rate=0.1, price=Decimal("1.5"))
+    assert later.waiting == 0
+    assert later.counts("saved").endswith("1 failed · 2 before")
+    assert later.figures() == "1:00 · 6 per minute · 0:50 left · 1.50 USD · 1 query made"
 
 
 def test_a_single_job_has_a_state() -> None:
@@ -441,7 +451,7 @@ def test_the_display_draws_states_also_without_unicode(encoding: str) -> None:
     talk = talk_to(stream, terminal=True)
     if encoding == "ascii":
         talk.console = _Ascii(file=stream, force_terminal=True, width=80)
-    tally = Tally(4, fine=2, bad=[Done(entry=entry(), error=TaskFailed("x"))])
+    tally = Tally(4, fine=2, bad=1)
     session = KlingSession(api_key="k", base_url="http://127.0.0.1:1")
     progress = Progress(talk, session, tally, word="saved", recent=1)
     assert progress.view().total == 4

@@ -130,7 +130,8 @@ def test_a_wrong_row_gives_way_to_a_later_line_of_its_row(tmp_path: Path) -> Non
 
 def read_manifest_of(folder: Path, *lines: object) -> Any:
     written(folder, *lines)
-    return read_manifest(folder / "manifest.jsonl")
+    rows, unread = read_manifest(folder / "manifest.jsonl")
+    return list(rows), unread
 
 
 @pytest.mark.parametrize("torn", ['{"row": 2, "id": "x", "prom', '{"row": 2}[', '{"prompt": "\ud83d'[:-1] + "é", "[1]"])

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 import aiohttp
+import attrs
 import pytest
 from flow_tools import EPOCH, SOCKET, assert_paid_once, client, clip, host_of, kinds, service, wall
 
@@ -28,6 +29,7 @@ async def test_f17_an_account_that_is_refused_pauses_all_sending_and_no_polling(
         assert (await running).url  # polled on
         await asyncio.sleep(500)
         assert str(code) in (kling.stats.paused or "")
+        assert kling.stats.paused_code == code
         creates = kinds(emulator)["create"]
         assert creates < 30, "one knock at a time, up to a minute apart, after the first burst"
         (rejected,) = [job for job in jobs if job.done()]
@@ -37,7 +39,7 @@ async def test_f17_an_account_that_is_refused_pauses_all_sending_and_no_polling(
         others = [job for job in jobs if job is not rejected]
         assert {job.status for job in others} == {Status.QUEUED}
         assert all([(await job).url for job in others])
-        assert not kling.stats.paused
+        assert kling.stats == attrs.evolve(kling.stats, paused=None, paused_code=None)
         assert_paid_once(emulator, 30)
     assert "account" in caplog.text
 

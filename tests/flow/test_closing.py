@@ -5,12 +5,22 @@ import gc
 import logging
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flow_tools import assert_paid_once, client, clip, kinds, service
 
-from kling_async import ConfigError, DeadlineExceeded, ForkError, KlingSession, Policy, SessionClosed, Status
+from kling_async import (
+    ConfigError,
+    DeadlineExceeded,
+    DownloadError,
+    ForkError,
+    KlingSession,
+    Policy,
+    SessionClosed,
+    Status,
+)
 from kling_async.emulator import Fault
 from kling_async.emulator.virtual import VirtualLoop
 
@@ -41,6 +51,23 @@ async def test_f48_a_drain_follows_what_was_sent_and_sends_nothing_more() -> Non
                 await job
             assert (caught.value.paid, caught.value.resumable) == ("no", True)
         assert_paid_once(emulator, 2)
+
+
+async def test_a_session_that_is_drained_still_saves_files(tmp_path: Path) -> None:
+    async with service(slots=1, duration_s=60.0) as emulator, client(emulator) as kling:
+        jobs = [await kling.submit(clip(f"scene {index}")) for index in range(2)]
+        await jobs[0].accepted()
+        await kling.drain()
+        result = await jobs[0]
+        with pytest.raises(SessionClosed):
+            await kling.submit(clip("late"))
+        with pytest.raises(DownloadError, match="cannot be a file name"):
+            await kling.download(result, tmp_path, name="../a")
+        await kling.aclose()
+        with pytest.raises(SessionClosed):
+            await kling.download(result, tmp_path, name="../a")
+        assert jobs[1].status is Status.QUEUED
+        assert_paid_once(emulator, 1)
 
 
 async def test_a_drain_has_an_end() -> None:

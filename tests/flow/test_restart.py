@@ -1,7 +1,9 @@
 """Jobs that outlive their process: a second session on the same journal goes on where the first one stood."""
 
 import asyncio
+import gc
 import hashlib
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,22 @@ async def test_a_name_is_one_job_after_a_restart_too() -> None:
             assert await job.accepted() == result.task_id
             assert len(emulator.requests) == asked
         assert_paid_once(emulator, 2)
+
+
+async def test_names_take_no_memory_where_a_journal_keeps_them() -> None:
+    """A run of any length under names of its own: what nobody holds is given by the journal, and not made again."""
+    async with service(duration_s=20.0) as emulator, client(emulator, journal=journal(MemoryStore(), "a")) as kling:
+        job = await kling.submit(clip(), job_id="order-1")
+        held = weakref.ref(job)
+        assert await kling.submit(clip(), job_id="order-1") is job, "as long as it is open, or anybody holds it"
+        result = await job
+        del job
+        gc.collect()
+        assert held() is None
+        assert (await kling.generate(clip(), job_id="order-1")).url == result.url
+        with pytest.raises(IdempotencyMismatch):
+            await kling.submit(clip("another"), job_id="order-1")
+        assert_paid_once(emulator, 1)
 
 
 @pytest.mark.parametrize("made", [True, False])
