@@ -1,6 +1,6 @@
 """The pytest plugin: the service in a box as fixtures.
 
-Stage: door. The wheel puts it beside the package as `_kling_async_pytest`, so that pytest, which loads every plugin
+Stage: door. The wheel has it beside the package, as `_kling_async_pytest`, so that pytest, which loads every plugin
 that is installed, does not import the client and its HTTP library for tests that use neither. Imports what is heavy in
 the fixtures only, and by absolute names.
 

@@ -5,6 +5,7 @@ A new arrow is a reviewed line of `ALLOWED`; an arrow that is gone leaves it too
 
 import ast
 import functools
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -254,6 +255,12 @@ def modules() -> dict[str, Module]:
         name = ".".join(parts[:-1] if is_folder else parts)
         source = file.read_text(encoding="utf-8")
         found[name] = Module(name, ast.parse(source), len(source.splitlines()), is_folder)
+    if "pytest_plugin" not in found:  # a wheel has it beside the package
+        spec = importlib.util.find_spec("_kling_async_pytest")
+        assert spec is not None
+        assert spec.origin is not None
+        source = Path(spec.origin).read_text(encoding="utf-8")
+        found["pytest_plugin"] = Module("pytest_plugin", ast.parse(source), len(source.splitlines()), is_folder=False)
     return found
 
 
