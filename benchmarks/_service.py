@@ -110,6 +110,7 @@ class Service:
     _running: list[Planned] = attrs.field(factory=list)
     _others_at: dict[str, float] = attrs.field(factory=dict)
     _others: int = 0
+    credentials: Any = None
     _rng: random.Random = attrs.field(factory=lambda: random.Random(7))
 
     def __attrs_post_init__(self) -> None:
@@ -127,8 +128,9 @@ class Service:
     async def close(self) -> None:
         """Nothing to close."""
 
-    async def submit(self, path: str, body: bytes) -> Envelope:
+    async def submit(self, path: str, body: bytes, may_send: object = None) -> Envelope:
         """Make a task."""
+        del may_send
         await self._travel()
         with self._counted() as now:
             self.submits.append(now)
@@ -255,6 +257,7 @@ def session_on(service: Service, policy: Policy, *, seed: int = 1, **arguments: 
         **arguments,
     )
     stand_in: Any = service
+    stand_in.credentials = session._transport.credentials
     session._transport = session._runtime._transport = stand_in
     return session
 

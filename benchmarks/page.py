@@ -90,11 +90,11 @@ class Memory:
     handed_s: float = 0.0
     pages: int = 0
 
-    def request(self, method: str, url: object, *, data: bytes | None = None, **_: object) -> Response:
+    def request(self, method: str, url: object, *, data: Any = None, **_: object) -> Response:
         """Answer one request."""
         parts = urlsplit(str(url))
         if method == "POST":
-            self.names.append(json.loads(data or b"{}")["external_task_id"])
+            self.names.append(json.loads(data.decode())["external_task_id"])
             return self._answer(self._row(len(self.names) - 1))
         if not parts.path.endswith("text2video"):
             number = int(parts.path.rpartition("/")[2][1:])

@@ -28,14 +28,22 @@ _SKEW_KEPT_S = 3.0
 class Secret:
     """A string that does not show: `***` in repr, str, format and tracebacks; it refuses to be pickled."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_tag", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        self._tag: str | None = None
 
     def reveal(self) -> str:
         """Give the string itself; call this only where it is put into a header or a signature."""
         return self._value
+
+    @property
+    def tag(self) -> str:
+        """A text that tells this secret from others, and from which it cannot be found out; made once."""
+        if self._tag is None:
+            self._tag = hashlib.sha256(b"kling_async account " + self._value.encode()).hexdigest()[:16]
+        return self._tag
 
     def __repr__(self) -> str:
         return "***"
@@ -68,10 +76,6 @@ class Secret:
         return data.replace(value, b"***") if value and value in data else data
 
 
-def _tag(secret: Secret) -> str:
-    return hashlib.sha256(b"kling_async account " + secret.reveal().encode()).hexdigest()[:16]
-
-
 def _check(name: str, secret: Secret) -> Secret:
     """Refuse what can only be a mistake, without showing it."""
     fault = secret.fault()
@@ -94,7 +98,7 @@ class ApiKey:
     @property
     def account(self) -> str:
         """A text that tells these credentials from others, and from which they cannot be found out."""
-        return _tag(self.key)
+        return self.key.tag
 
     def bearer(self, wall_s: float) -> Secret:  # noqa: ARG002 - a key pair needs the moment
         """Give the token for a request that leaves now."""
@@ -129,7 +133,7 @@ class KeyPair:
     @property
     def account(self) -> str:
         """A text that tells these credentials from others, and from which they cannot be found out."""
-        return _tag(self.access_key)
+        return self.access_key.tag
 
     def bearer(self, wall_s: float) -> Secret:
         """Give the token for a request that leaves at `wall_s` (Unix seconds), renewed at 80 % of its life."""

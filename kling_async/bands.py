@@ -12,7 +12,7 @@ nothing that matters depends on it, because a task that two answers did not show
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
@@ -220,14 +220,16 @@ class Lane:
         A band of which only a part was found is divided: the rest has not been seen.
         """
         groups: dict[Band, list[int]] = {}
+        last: Band | None = None
+        put: Callable[[int], None] = list[int]().append
         for index, watch in found:
-            band = watch.band  # None: it has ended
-            if band is not None:
-                sums = groups.get(band)
-                if sums is None:
-                    groups[band] = [index + watch.order]
-                else:
-                    sums.append(index + watch.order)
+            band = watch.band
+            if band is None:  # it has ended
+                continue
+            if band is not last:  # neighbours nearly always stand in one band
+                put = groups.setdefault(band, []).append
+                last = band
+            put(index + watch.order)
         newest = self.made - 1
         ids: set[str] = set()
         for band, sums in groups.items():

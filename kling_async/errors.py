@@ -59,6 +59,8 @@ def _printable(char: str) -> str:
 
 def clean_text(text: object, cap: int = _TEXT_CAP) -> str:
     """Make foreign text safe for one line of a log or a terminal: escaped, at most `cap` characters."""
+    if isinstance(text, str) and len(text) <= cap and text.isprintable():
+        return text
     escaped = "".join(_printable(char) for char in str(text)[: 4 * cap])
     return escaped if len(escaped) <= cap else escaped[: cap - 1] + "…"
 

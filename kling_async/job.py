@@ -20,8 +20,9 @@ import attrs
 from .endpoints import Endpoint
 from .errors import ConfigError, KlingError
 from .lifecycle import Search
-from .models import Failed, Observation, Outcome, Result, Status, Succeeded
+from .models import NOTHING, Failed, Observation, Outcome, Result, Status, Succeeded
 from .sweep import Watch
+from .wire import Mark, mark_of, observation_of
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Job:
     ) -> None:
         self.id: str = job_id
         self.request: Any = request
-        self.metadata: Mapping[str, object] = metadata if metadata is not None else {}
+        self.metadata: Mapping[str, object] = metadata if metadata is not None else NOTHING
         self.created_at: datetime = created_at
         self.status: Status = status
         self.task_id: str | None = task_id
@@ -85,7 +86,7 @@ class Job:
         self.duplicates: tuple[str, ...] = ()
         self._outcome: Outcome | None = None
         self._error: KlingError | None = None
-        self._news: Observation | None = None
+        self._news: Observation | Mark | None = None
         self._waiters: dict[asyncio.Future[None], None] | None = None
         self._task_waiters: dict[asyncio.Future[None], None] | None = None
         self._watchers: list[asyncio.Queue[Observation | None]] | None = None
@@ -145,8 +146,9 @@ class Job:
     async def watch(self) -> AsyncIterator[Observation]:
         """Yield what is known of the task now, then every change, and end when the job does; raises nothing."""
         news: asyncio.Queue[Observation | None] = asyncio.Queue()
-        if self._news is not None:
-            news.put_nowait(self._news)
+        last = self.news
+        if last is not None:
+            news.put_nowait(last)
         if self.done():
             news.put_nowait(None)
         # Listening before anything is yielded: what happens while the caller is at work must not be missed.
@@ -206,12 +208,22 @@ class Job:
     @property
     def news(self) -> Observation | None:
         """What was last seen of the task."""
-        return self._news
+        news = self._news
+        return observation_of(news, self.task_id) if isinstance(news, tuple) else news
+
+    @property
+    def mark(self) -> Mark | None:
+        """What a row about the task repeats as long as there is no news in it; None where that has to be read."""
+        return self._news if isinstance(self._news, tuple) else None
 
     def tell(self, observation: Observation) -> None:
         """Keep news, and hand it to whoever watches."""
         # The answer as received is kept with the end only: while it runs, it may be large and is soon replaced.
-        self._news = observation if observation.status.is_final else attrs.evolve(observation, raw={})
+        if observation.status.is_final or not observation.raw:
+            self._news = observation
+        else:
+            mark = mark_of(observation.raw, observation.request_id, self.id)
+            self._news = attrs.evolve(observation, raw=NOTHING) if mark is None else mark
         for queue in self._watchers or ():
             queue.put_nowait(observation)
 
@@ -335,6 +347,7 @@ class Track:
         empty_answers: how often it was seen succeeded without a file.
         misses: single queries in a row that did not find its task.
         first_miss_at: loop time of the first of them, seconds.
+        mark: what a row about it repeats as long as there is no news in it.
         watch: its row for the planner, while there is something to ask.
         search: what is known while it is not known whether it has a task.
         told: what a callback told of its task before an answer to its submission did; a hint, and no more.
@@ -357,6 +370,7 @@ class Track:
     empty_answers: int = 0
     misses: int = 0
     first_miss_at: float = 0.0
+    mark: Mark | None = None
     watch: Watch | None = None
     search: Search | None = None
     told: Observation | None = attrs.field(default=None, repr=False)

@@ -10,11 +10,37 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import attrs
 
 from .errors import ConfigError, KlingError
+
+
+def _refuse(*_: object, **__: object) -> NoReturn:
+    raise TypeError("this mapping is shared and stays empty: give another one instead")
+
+
+_WRITE: Any = _refuse
+
+
+class _Nothing(dict[str, Any]):
+    """An empty mapping that stays empty, since all that have nothing share it; copies and pickles are plain dicts."""
+
+    __slots__ = ()
+
+    __setitem__ = __ior__ = setdefault = update = _WRITE
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[()]]:
+        return dict, ()
+
+    def copy(self) -> dict[str, Any]:
+        """Give an empty dict of one's own."""
+        return {}
+
+
+# A hundred thousand jobs need not each have an empty dict of their own.
+NOTHING: Mapping[str, Any] = _Nothing()
 
 
 class Status(StrEnum):
@@ -64,7 +90,10 @@ class TaskStatus(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether the task has ended."""
-        return self in {TaskStatus.SUCCEEDED, TaskStatus.FAILED}
+        return self in _ENDED
+
+
+_ENDED = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED})
 
 
 AssetKind = Literal["video", "image", "audio", "voice", "element", "cover", "subtitle"]

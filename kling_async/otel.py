@@ -159,7 +159,7 @@ class Instrumentation:
             attributes["http.request.resend_count"] = state.sends
         session = self._session() if self._prompts else None
         if session is not None:
-            job = session._jobs.get(event.job_id)  # noqa: SLF001 - events hold no requests
+            job = session._known(event.job_id)  # noqa: SLF001 - events hold no requests
             prompt = getattr(job.request, "prompt", None) if job is not None else None
             attributes |= {} if prompt is None else {"kling.prompt": str(prompt)}
         state.sends += 1

@@ -63,10 +63,19 @@ _FAILURES_BEFORE_TRYING_ONE = 3  # in a row, of one form on one endpoint
 _FAILURES_BEFORE_HALTED = 3  # of a sweep in which nothing was answered
 _LONGEST_BACKOFF_S = 15.0  # a question costs little, and what ended in an outage waits to be seen
 _LEAST_REST_S = 0.25  # between two sweeps
+_SHORT_PAGE = 100  # rows
+
+
+# A row of an answer that is about a task of ours: its index, and what the planner knows it by, if it does.
+Seen = tuple[int, Watch | None]
 
 
 class Listener(Protocol):
     """Who is told what a sweep saw."""
+
+    def rows(self, rows: Sequence[JsonObject], form: Form, request_id: str | None) -> list[Seen]:
+        """Take every row of an answer; give those that were about tasks of ours."""
+        ...
 
     def row(self, row: JsonObject, form: Form, asked: Watch | None, request_id: str | None) -> bool:
         """Take one row of an answer; tell whether it was about a task of ours, and about `asked` if that is given."""
@@ -134,6 +143,7 @@ class Poller:
     hub: Hub | None = None
     _silent_since: float | None = None
     _told: bool = False
+    _reading: asyncio.Lock = attrs.field(factory=asyncio.Lock, repr=False)
     _pace: Pace = attrs.field(init=False)
     _backoff: Backoff = attrs.field(init=False)
 
@@ -179,6 +189,9 @@ class Poller:
             told: rows that somebody says have ended.
             whole: whether what is pending is weighed as well.
         """
+        if whole:
+            for _ in self.planner.weigh(self.clock()):
+                await asyncio.sleep(0)
         now = self.clock()
         tokens = self._tokens(now)
         wanted = plan(demanded, self.reach, self.policy, now, budget=len(demanded))
@@ -358,7 +371,6 @@ class Poller:
         """Read the one page of a list on which tasks of a certain age are expected."""
         page = ask.query
         assert isinstance(page, ListPage)
-        rows = self.planner.rows
         asked = [watch for band in ask.bands for watch in band.rows.values()]
         envelope = await self._send(page, Form.LIST, (page.endpoint,), asked, sweep)
         if envelope is None:
@@ -370,12 +382,14 @@ class Poller:
             sweep.dropped = True
             return
         self.planner.answered(ask)
-        found = []
-        for index, row in enumerate(envelope.rows):
-            watch = rows.get(ids_of(row)[0] or "")
-            if watch is not None and watch.endpoint == page.endpoint:
-                found.append((index, watch))
-        sweep.seen |= self._hand_on(envelope, Form.LIST)
+        async with self._reading:  # pages that come together are read one a turn: six at once would hold the loop up
+            self._read(ask, page, asked, envelope, sweep)
+            if len(envelope.rows) > _SHORT_PAGE:
+                await asyncio.sleep(0)
+
+    def _read(self, ask: Ask, page: ListPage, asked: Sequence[Watch], envelope: Envelope, sweep: _Sweep) -> None:
+        seen = self.listener.rows(envelope.rows, Form.LIST, envelope.request_id)
+        found = [(index, watch) for index, watch in seen if watch is not None and watch.endpoint == page.endpoint]
         now = self.clock()
         for watch in self.planner.page_seen(ask, found, now):
             watch.misses += 1
@@ -437,11 +451,9 @@ class Poller:
 
     def _hand_on(self, envelope: Envelope, form: Form) -> set[str]:
         """Give every row to the listener; return the ids, of both kinds, that were in it."""
-        seen: set[str] = set()
-        for row in envelope.rows:
-            if self.listener.row(row, form, None, envelope.request_id):
-                seen.update(id_ for id_ in ids_of(row) if id_ is not None)
-        return seen
+        rows = envelope.rows
+        ours = self.listener.rows(rows, form, envelope.request_id)
+        return {id_ for index, _ in ours for id_ in ids_of(rows[index]) if id_ is not None}
 
     def _close_watches(self, asked: Iterable[Watch], seen: set[str], form: Form, *, definitive: bool) -> None:
         for watch in asked:

@@ -10,12 +10,13 @@ import logging
 import os
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import AsyncExitStack
 
 from .download import Downloader
 from .errors import ConfigError, ForkError, JournalError, SchedulerCrashed, SessionClosed
 from .events import Hub
+from .job import Job
 from .journal import Journal
 from .models import Policy
 from .recorder import Record
@@ -40,10 +41,12 @@ class Runtime:
         wall: Callable[[], float],
         hub: Hub,
         address: Callable[[str, str | None], str | None],
+        handles: MutableMapping[str, Job],
     ) -> None:
         self.hub = hub
         self._address = address
         self._journal = journal
+        self._handles = handles
         self._wall = wall
         self.record: Record | None = None
         self._transport = transport
@@ -145,6 +148,7 @@ class Runtime:
             record=self.record,
             hub=self.hub,
             address=self._address,
+            handles=self._handles,
         )
         try:
             await self._scheduler.remember()

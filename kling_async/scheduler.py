@@ -13,12 +13,10 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
-
-import attrs
 
 from .deadlines import Deadlines
 from .errors import (
@@ -51,7 +49,7 @@ from .lifecycle import (
     status_of_news,
 )
 from .models import Failed, Observation, Outcome, Policy, Status, TaskStatus
-from .poller import Poller
+from .poller import Poller, Seen
 from .recorder import NoRecord, Record, Recorder, is_open, outcome_from, status_of_entry
 from .retry import Quota
 from .searcher import Searcher
@@ -59,7 +57,7 @@ from .sharing import Sharing
 from .submitter import Submitter
 from .sweep import Form, Watch
 from .transport import Transport
-from .wire import JsonObject, decode_task, ids_of
+from .wire import JsonObject, decode_task, ids_of, mark_of
 
 _log = logging.getLogger(__name__)
 
@@ -82,12 +80,15 @@ class Scheduler:
         clock: Callable[[], float],
         rng: random.Random,
         max_running: int | None = None,
+        handles: MutableMapping[str, Job],
         record: Record | None = None,
         hub: Hub | None = None,
         address: Callable[[str, str | None], str | None],
     ) -> None:
         self._hub = hub
         self._record = record
+        # Of jobs that are not open, held weakly by the session: an open one is found here, and needs no entry there.
+        self._handles = handles
         self._sharing = None if record is None else Sharing(record=record, family=self, clock=clock)
         self._recorder: Recorder = record or NoRecord()
         self._policy = policy
@@ -129,6 +130,7 @@ class Scheduler:
         self._ghosts: dict[str, float] = {}
         self._deadlines = Deadlines()
         self._orders = count()
+        self._gates: dict[tuple[str, str], tuple[str, str]] = {}
         self._wake = asyncio.Event()
         if record is not None:
             record.wake = self._wake.set
@@ -203,10 +205,11 @@ class Scheduler:
 
     def _track(self, job: Job, callback_url: str | None) -> Track:
         row, request = job.row, job.request  # None: made elsewhere, so its model and its slots are not known
+        gate = (row.pack, "" if request is None else row.model_of(request))
         return Track(
             job=job,
             order=next(self._orders),
-            gate=(row.pack, "" if request is None else row.model_of(request)),
+            gate=self._gates.setdefault(gate, gate),  # one name for all that share it
             slots=0 if request is None else row.slots(request),
             callback_url=callback_url,
         )
@@ -215,6 +218,7 @@ class Scheduler:
         if track.job.id in self._open:
             raise AssertionError(f"job {track.job.id} is open already")
         self._open[track.job.id] = track
+        self._handles.pop(track.job.id, None)
         self.counts[track.job.status] += 1
         self._tell_change(track.job, previous)
         if timeout_s is not None:
@@ -317,6 +321,7 @@ class Scheduler:
         self.counts[track.job.status] -= 1
         self.counts[status] += 1
         del self._open[track.job.id]
+        self._handles[track.job.id] = track.job
         self.end(track.job, Failed(status, error))
 
     def credentials_changed(self) -> None:
@@ -332,8 +337,8 @@ class Scheduler:
 
     @property
     def is_drained(self) -> bool:
-        """Nothing that was sent is open."""
-        return len(self._open) == self.counts[Status.QUEUED]
+        """Nothing that was sent is open, and every end is written."""
+        return not self._ending and len(self._open) == self.counts[Status.QUEUED]
 
     def stop(self) -> None:
         """Let the loop end: nothing new is sent; submissions in flight get `grace_s`."""
@@ -546,6 +551,35 @@ class Scheduler:
         finally:
             self._sweeping = False
 
+    def rows(self, rows: Sequence[JsonObject], form: Form, request_id: str | None) -> list[Seen]:
+        """Take every row of an answer; give those about tasks of ours.
+
+        Most rows of a page repeat what the page before said, or are other users': each costs a look-up or two here,
+        and no call.
+        """
+        self.submitter.key_worked |= bool(rows)
+        by_task, named = self._by_task.get, self._open
+        seen: list[Seen] = []
+        for index, row in enumerate(rows):
+            has_id = "id" in row
+            task_id = row["id"] if has_id else row.get("task_id")
+            track = by_task(task_id) if type(task_id) is str else None
+            if track is not None:
+                mark = track.mark
+                if mark is not None and row.get("updated_at") == mark[1] and row.get("task_status") == mark[0]:
+                    track.misses = 0
+                    seen.append((index, track.watch))
+                    continue
+            elif not has_id and "external_id" not in row and "external_task_id" not in row:
+                info = row.get("task_info")
+                external_id = info.get("external_task_id") if type(info) is dict else None
+                if type(external_id) is not str or external_id not in named:
+                    continue
+            watch = None if track is None else track.watch
+            if self.row(row, form, None, request_id):
+                seen.append((index, watch))
+        return seen
+
     def row(self, row: JsonObject, form: Form, asked: Watch | None, request_id: str | None) -> bool:
         """Take one row of an answer; tell whether it was about a task of ours."""
         task_id, external_id = ids_of(row)
@@ -561,16 +595,26 @@ class Scheduler:
             track = self.searcher.find(asked.id) if external_id in {None, asked.id} else None
         if track is None:
             return False
+        job = track.job
+        if track.mark is not None and (mark := mark_of(row)) is not None and mark[:2] == track.mark[:2]:
+            track.misses = 0
+            self._learn_finding(track, form, external_id, asked)
+            return True
         try:
-            news = decode_task(row, track.job.row.yields, retention_s=self._retention_s)
+            news = decode_task(
+                row,
+                job.row.yields,
+                retention_s=self._retention_s,
+                known_id=job.task_id,
+                request_id=request_id,
+            )
         except BadEnvelope as error:
-            _log.warning("an answer about job %s cannot be read: %s", track.job.id, error)
+            _log.warning("an answer about job %s cannot be read: %s", job.id, error)
             return True
         if asked is not None and asked.external and external_id is None and self._is_older(track, news):
-            _log.warning("job %s: the host answered with an older task, which is not it", track.job.id)
+            _log.warning("job %s: the host answered with an older task, which is not it", job.id)
             return False
         self._learn_finding(track, form, external_id, asked)
-        news = attrs.evolve(news, task_id=track.job.task_id or news.task_id, request_id=request_id)
         self._take_news(track, news)
         return True
 
@@ -682,6 +726,7 @@ class Scheduler:
         other.is_over = True
         self.counts[other.job.status] -= 1
         del self._open[other.job.id]
+        self._handles[other.job.id] = other.job
         self._forget(task_id)
         job.when_done(lambda done: self._end_like(other.job, done))
         return True
@@ -703,12 +748,14 @@ class Scheduler:
             self.accept(track, news)
             return
         track.misses = 0
-        if is_stale(job.news, news):
+        last = job.news
+        if is_stale(last, news):
             return
-        if is_new(job.news, news):
-            if news.status is TaskStatus.UNKNOWN and (job.news is None or job.news.word != news.word):
+        if is_new(last, news):
+            if news.status is TaskStatus.UNKNOWN and (last is None or last.word != news.word):
                 _log.warning("job %s: the host says %r, which is not known; asking on", job.id, news.word)
             job.tell(news)
+            track.mark = job.mark
         outcome = outcome_of(news, job.endpoint, track.empty_answers)
         if outcome is not None:
             self.settle(track, outcome)
@@ -760,6 +807,8 @@ class Scheduler:
 
     def _tell(self, job: Job, outcome: Outcome, error: JournalError | None) -> None:
         self._ending.pop(job.id, None)
+        self._handles[job.id] = job
+        self._wake.set()
         if not isinstance(error, LeaseLost):
             if error is not None and isinstance(outcome, Failed) and outcome.error.paid == "no":
                 # Where its end is not on disk, a run after a crash would find it open, and send it.
@@ -781,6 +830,7 @@ class Scheduler:
         track.is_over = True
         self.counts[job.status] -= 1
         del self._open[job.id]
+        self._handles[job.id] = job
         self.searcher.end(track)
         self._leave(track)
         self.watch_foreign(job)  # its time is kept by whoever holds it

@@ -132,8 +132,8 @@ class KlingSession(Questions, CalledBack):
         )
         self._strict = strict
         self._wall = wall
-        # Every job that anybody still holds, and without a journal for good those that the caller named: an id is one
-        # job for ever. A journal remembers that by itself, and requests with pictures in them are large.
+        # Every job that anybody still holds and that is not open (the scheduler has those), and without a journal for
+        # good those that the caller named: an id is one job for ever. A journal remembers that by itself.
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._named: dict[str, Job] = {}
         hub = Hub(wall)
@@ -163,6 +163,7 @@ class KlingSession(Questions, CalledBack):
             wall=wall,
             hub=hub,
             address=self._door.address,
+            handles=self._jobs,
         )
 
     def __repr__(self) -> str:
@@ -312,10 +313,11 @@ class KlingSession(Questions, CalledBack):
             metadata=metadata,
             keeper=scheduler,
         )
-        self._jobs[job.id] = job
         timeout = timeout if timeout is not None else self._timeout
         record = self._runtime.record
-        if named is not None and record is None:  # a journal knows it for good
+        if record is not None:
+            self._jobs[job.id] = job
+        elif named is not None:  # a journal knows it for good
             self._named[named] = job
         if record is not None and not await self._record(record, job, callback_url, timeout):
             return job
@@ -330,7 +332,8 @@ class KlingSession(Questions, CalledBack):
 
     def _known(self, job_id: str) -> Job | None:
         """Give the handle of that id, unless it was left while another process holds the job: that one is done."""
-        job = self._named.get(job_id) or self._jobs.get(job_id)
+        scheduler = self._runtime.last_scheduler
+        job = self._named.get(job_id) or (scheduler and scheduler.open_job(job_id)) or self._jobs.get(job_id)
         return None if job is not None and job.done() and job.outcome is None else job
 
     def _disown(self, job: Job, error: BaseException) -> None:

@@ -51,6 +51,7 @@ __all__ = [
 
 _MANY_BANDS = 16
 _VERY_MANY_BANDS = 1000
+_WEIGHED_AT_ONCE = 256  # bands, some milliseconds
 _PAGE_SIZES = (30, 100, 250, 500)  # a small page costs the host and us less while few tasks are pending
 _MOST_PAGES = 1000  # source: service reference, "Query Task (List)"
 _REFORM_S = 10.0
@@ -210,6 +211,20 @@ class Planner:
                 unseen_s = now - band.seen_at
                 rest_s = terms.late_s - unseen_s
                 band.weigh_at = now + (_PATIENCE * unseen_s if rest_s <= 0 else min(_PATIENCE * unseen_s, rest_s))
+
+    def weigh(self, now: float) -> Iterator[None]:
+        """Weigh what a plan will have to weigh, a part at a time: the loop may turn in between.
+
+        Args:
+            now: loop time, seconds.
+        """
+        for lane in tuple(self.lanes.values()):
+            bands = tuple(lane.bands) if lane.listed else ()
+            if len(bands) > _WEIGHED_AT_ONCE:
+                terms = self._terms(Form.LIST)
+                for start in range(0, len(bands), _WEIGHED_AT_ONCE):
+                    self._weigh(bands[start : start + _WEIGHED_AT_ONCE], terms, now)
+                    yield
 
     def _enqueue(self, watch: Watch, now: float) -> None:
         """Put a row into its queue, at the first moment at which asking about it is worth its share of a query."""

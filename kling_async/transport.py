@@ -398,12 +398,13 @@ def _without_secrets(error: ServiceError, secrets: Iterable[Secret]) -> ServiceE
 
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
     # Counted after decompression, chunk by chunk: a small compressed answer can unfold to gigabytes.
-    chunks = bytearray()
+    chunks, size = [], 0
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        chunks += chunk
-        if len(chunks) > _MOST_BYTES:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _MOST_BYTES:
             return None
-    return bytes(chunks)
+    return b"".join(chunks)
 
 
 def _open(raw: _Raw, *, is_call: bool) -> Envelope:

@@ -9,20 +9,20 @@ it cannot use it refuses with BadEnvelope; it never coerces (a null id must not 
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import NoReturn, TypeGuard
+from typing import Any, NoReturn, TypeGuard
 
 import attrs
 import cattrs
 
-from .dialects import status_of
+from .dialects import STATUS_WORDS, status_of
 from .errors import BadEnvelope, clean_text, service_error
-from .models import Asset, AssetKind, Billing, Observation, TaskStatus
+from .models import NOTHING, Asset, AssetKind, Billing, Observation, TaskStatus
 
 JsonObject = Mapping[str, object]
 
@@ -37,25 +37,48 @@ _FIGURE = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?\Z")
 _LONGEST_S = 1e9
 _LARGEST = 1e18
 _DEEPEST_WRAP = 3
+_PAGE_BYTES = 8192  # from here on the parser matters
 
 
 def parse_json(data: bytes) -> object:
-    """Parse an answer's body.
+    """Parse an answer's body; a page of a list with the parser of the extra `speed`, if that is installed.
+
+    That one reads a whole number of more than 64 bits as a float, which no id or figure of the service is; everything
+    else it reads alike, or refuses, and then it is read again here.
 
     Raises:
         BadEnvelope: not JSON, NaN or Infinity in it, nested too deeply, or a number too long to be one.
     """
+    fast = fast_loads() if len(data) >= _PAGE_BYTES else None
+    if fast is not None:
+        try:
+            return fast(data)
+        except ValueError:
+            pass  # refused below as well, in our words; or read there, where it is the stricter one of the two
     try:
         # As text: given bytes, json.loads would take UTF-16 as well, which no host speaks.
-        return json.loads(data.removeprefix(b"\xef\xbb\xbf").decode(), parse_constant=_refuse_constant)
+        return _JSON.decode(data.removeprefix(b"\xef\xbb\xbf").decode())
     except (ValueError, RecursionError) as error:
         head = clean_text(data[:60].decode("utf-8", "replace"), 60)
         kind = "an HTML page" if data.lstrip()[:1] == b"<" else "not JSON"
         raise BadEnvelope(f"the answer is {kind} ({type(error).__name__}): {head!r}") from None
 
 
+@functools.cache
+def fast_loads() -> Callable[[bytes], object] | None:
+    """Give the parser of the extra `speed`, if it is installed: imported when the first answer is read, not before."""
+    try:
+        import orjson  # noqa: PLC0415 - an extra, which may be missing
+    except ImportError:
+        return None
+    return orjson.loads
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 @attrs.frozen
@@ -116,8 +139,13 @@ def open_envelope(
     raise BadEnvelope("the answer holds no task", http_status=http_status)
 
 
-def _objects(values: list[object]) -> tuple[JsonObject, ...]:
+def _objects(values: list[Any]) -> tuple[JsonObject, ...]:
+    if not set(map(type, values)) - _OBJECT:  # a page of 500 rows need not be looked at one by one
+        return tuple(values)
     return tuple(value for value in values if isinstance(value, dict))
+
+
+_OBJECT = frozenset({dict})
 
 
 def _with_words(row: JsonObject, message: object) -> JsonObject:
@@ -215,13 +243,93 @@ def ids_of(row: JsonObject) -> tuple[str | None, str | None]:
 
     A numeric id is a gateway's row number, never the task's.
     """
-    info = row.get("task_info")
-    told = info.get("external_task_id") if isinstance(info, dict) else None
-    external_ids = (row.get("external_id"), row.get("external_task_id"), told)
+    # Written out: a page has 500 rows, and generators would cost more than its JSON.
+    task_id = row.get("id")
+    if not is_id(task_id):
+        task_id = row.get("task_id")
+    external_id = row.get("external_id")
+    if not isinstance(external_id, str) or not external_id:
+        external_id = row.get("external_task_id")
+    if not isinstance(external_id, str) or not external_id:
+        info = row.get("task_info")
+        external_id = info.get("external_task_id") if isinstance(info, dict) else None
     return (
-        next((value for value in (row.get("id"), row.get("task_id")) if is_id(value)), None),
-        next((value for value in external_ids if isinstance(value, str) and value), None),
+        task_id if is_id(task_id) else None,
+        external_id if isinstance(external_id, str) and external_id else None,
     )
+
+
+# What a plain row of a running task tells, as it stands there: its word, when it was changed and when it was made; then
+# its external id, and the service's id of the exchange.
+Mark = tuple[str, object, object, str | None, str | None]
+
+# What a row of a task that runs consists of. Anything more may be news, and is read with care.
+_PLAIN_FIELDS = frozenset(
+    {
+        "task_id",
+        "id",
+        "status",
+        "task_status",
+        "task_status_msg",
+        "message",
+        "task_info",
+        "external_id",
+        "external_task_id",
+        "created_at",
+        "updated_at",
+        "create_time",
+        "update_time",
+    }
+)
+
+
+def mark_of(row: JsonObject, request_id: str | None = None, own_id: str = "") -> Mark | None:
+    """Give what a row of a running task tells, if it is one that tells no more than its status and its times.
+
+    While word and time stay the same there is no news in it. A hundred thousand pending jobs keep this of what was
+    last seen of them, which is a third of an observation.
+
+    Args:
+        row: the task object.
+        request_id: the service's id of the exchange.
+        own_id: the external id it probably has: kept in place of an equal text.
+
+    Returns:
+        None where only decoding can tell: an end, an unknown word, no time, or anything beside the usual fields.
+    """
+    word, at = row.get("task_status"), row.get("updated_at")
+    if word is None and at is None:
+        word, at = row.get("status"), row.get("update_time")
+    if type(word) is not str or not at or type(at) not in _TIMES or not row.keys() <= _PLAIN_FIELDS:
+        return None
+    if status_of(word) not in _RUNNING:
+        return None
+    made = row.get("created_at") or row.get("create_time")
+    if made == at:
+        made = at  # one number for both
+    external_id = ids_of(row)[1]
+    return _SAME_WORD.get(word, word), at, made, own_id if external_id == own_id else external_id, request_id
+
+
+def observation_of(mark: Mark, task_id: str | None, raw: JsonObject = NOTHING) -> Observation:
+    """Give the observation that a plain row of a running task amounts to."""
+    word, at, made, external_id, request_id = mark
+    updated_at = _time(at)
+    return Observation(
+        task_id=task_id,
+        external_id=external_id,
+        status=status_of(word),
+        word=word,
+        created_at=updated_at if made is at else _time(made),
+        updated_at=updated_at,
+        request_id=request_id,
+        raw=raw,
+    )
+
+
+_TIMES = frozenset({int, str, float})
+_RUNNING = frozenset({TaskStatus.SUBMITTED, TaskStatus.PROCESSING})
+_SAME_WORD = {word: word for word, status in STATUS_WORDS.items() if status in _RUNNING}  # one text for all tasks
 
 
 def decode_task(
@@ -231,6 +339,8 @@ def decode_task(
     created: bool = False,
     retention_s: float | None = None,
     nameless: bool = False,
+    known_id: str | None = None,
+    request_id: str | None = None,
 ) -> Observation:
     """Turn one task object of any dialect into an observation.
 
@@ -240,11 +350,20 @@ def decode_task(
         created: the row answers a create: an empty status word then means submitted.
         retention_s: how long the host keeps files, seconds; dates the assets.
         nameless: the row may come without an id, because nothing can be asked about it anyway.
+        known_id: the task's id as it was told before, which is kept whatever this row calls it.
+        request_id: the service's id of the exchange.
 
     Raises:
         BadEnvelope: the row has no usable id, or a field of a type that cannot be what it says.
     """
-    layers = tuple(_layers(row))
+    # Nearly every row is of a task that runs and tells nothing else: the rest of this function is for the others.
+    mark = mark_of(row, request_id)
+    if mark is not None:
+        task_id = ids_of(row)[0]
+        if task_id is None and not nameless:
+            raise BadEnvelope("a task without a usable id")
+        return observation_of(mark, known_id or task_id, row)
+    layers = _layers(row)
     inner = layers[-1]
     task_id, external_id = ids_of(row)
     for layer in layers[1:]:
@@ -254,49 +373,56 @@ def decode_task(
     if task_id is None and not nameless:
         raise BadEnvelope("a task without a usable id")
     word, status = _status(layers, created=created)
-    upstream = _word_of(inner)[1] if inner is not row else TaskStatus.UNKNOWN
+    upstream = _word_of(inner)[1] if inner is not row else _UNKNOWN
     updated_at = _time(_first(layers[::-1], "updated_at", "update_time", "finish_time", "completed_at"))
     expires_at = None
     if retention_s is not None and updated_at is not None and status is TaskStatus.SUCCEEDED:
-        with contextlib.suppress(OverflowError):  # a hostile date at the end of time
+        try:
             expires_at = updated_at + timedelta(seconds=retention_s)
+        except OverflowError:  # a hostile date at the end of time
+            expires_at = None
     return Observation(
-        task_id=task_id,
+        task_id=known_id or task_id,
         external_id=external_id,
         status=status,
         word=clean_text(word, 40),
-        upstream=upstream if upstream is not TaskStatus.UNKNOWN else None,
+        upstream=upstream if upstream is not _UNKNOWN else None,
         reason=_reason(layers) if status is TaskStatus.FAILED else "",
         assets=tuple(_assets(layers, yields, expires_at)),
         billing=_billing(inner),
         created_at=_time(_first(layers[::-1], "created_at", "create_time", "submit_time")),
         updated_at=updated_at,
+        request_id=request_id,
         raw=row,
     )
 
 
-def _layers(row: JsonObject) -> Iterator[JsonObject]:
+def _layers(row: JsonObject) -> tuple[JsonObject, ...]:
     """Give the row, and every object a gateway nested in it under `data`, down to the one that holds the result."""
-    yield row
-    layer = row
+    layers: tuple[JsonObject, ...] = (row,)
     for _ in range(_DEEPEST_WRAP):
-        if any(name in layer for name in ("task_result", "task_status", "outputs")):
-            return
+        layer = layers[-1]
+        if "task_result" in layer or "task_status" in layer or "outputs" in layer:
+            break
         nested = layer.get("data")
         if not isinstance(nested, dict):
-            return
-        layer = nested
-        yield layer
+            break
+        layers = (*layers, nested)
+    return layers
 
 
 def _status(layers: tuple[JsonObject, ...], *, created: bool) -> tuple[str, TaskStatus]:
     """Read the outermost status that is known: a gateway's own, unless it has none."""
-    told = [_word_of(layer) for layer in layers]
-    for word, status in told:
-        if status is not TaskStatus.UNKNOWN:
+    first = ""
+    for layer in layers:
+        word, status = _word_of(layer)
+        if status is not _UNKNOWN:
             return word, status
-    word = next((word for word, _ in told if word), "")
-    return word, TaskStatus.SUBMITTED if created and not word else TaskStatus.UNKNOWN
+        first = first or word
+    return first, TaskStatus.SUBMITTED if created and not first else _UNKNOWN
+
+
+_UNKNOWN = TaskStatus.UNKNOWN
 
 
 def _word_of(layer: JsonObject) -> tuple[str, TaskStatus]:
@@ -304,7 +430,7 @@ def _word_of(layer: JsonObject) -> tuple[str, TaskStatus]:
         word = layer.get(name)
         if isinstance(word, str) and word:
             return word, status_of(word)
-    return "", TaskStatus.UNKNOWN
+    return "", _UNKNOWN
 
 
 def _reason(layers: tuple[JsonObject, ...]) -> str:
@@ -333,6 +459,8 @@ def _first(layers: tuple[JsonObject, ...], *names: str) -> object:
 
 
 def _time(value: object) -> datetime | None:
+    if type(value) is int and _SECONDS_BELOW <= value <= _LATEST_MS:  # as nearly all are
+        return datetime.fromtimestamp(value / 1000, UTC)
     if isinstance(value, str) and _FIGURE.match(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LATEST_MS:
@@ -437,9 +565,9 @@ def _assets(layers: tuple[JsonObject, ...], yields: AssetKind, expires_at: datet
     found = False
     for layer in reversed(layers):
         for kind, role, entry in _entries(layer, yields):
-            for asset in _assets_of(entry, kind, role):
+            for asset in _assets_of(entry, kind, role, expires_at):
                 found = True
-                yield attrs.evolve(asset, expires_at=expires_at) if asset.url else asset
+                yield asset
         if found:
             return
     for layer in layers:
@@ -466,11 +594,32 @@ def _entries(layer: JsonObject, yields: AssetKind) -> Iterator[tuple[AssetKind, 
                     yield kind, name if name == "series_images" else None, entry
 
 
+_FILE_FIELDS = frozenset({"id", "url", "duration", "watermark_url"})
 _SIDE_FIELDS = frozenset({"id", "type", "voice_id", "name", "voice_name", "element_name"})
 _LIVING: frozenset[AssetKind] = frozenset({"voice", "element"})
 
 
-def _assets_of(entry: JsonObject, kind: AssetKind, role: str | None) -> Iterator[Asset]:
+def _assets_of(entry: JsonObject, kind: AssetKind, role: str | None, expires_at: datetime | None) -> Iterator[Asset]:
+    if entry.keys() <= _FILE_FIELDS and (url := entry.get("url")) is not None:  # as the outputs of nearly all tasks are
+        twin, asset_id = entry.get("watermark_url"), entry.get("id")
+        try:
+            url = _strict_text(url, str)
+            twin = None if twin is None else _strict_text(twin, str)
+            if isinstance(asset_id, str):
+                asset_id = _strict_text(asset_id, str)
+        except (TypeError, ValueError) as error:
+            raise BadEnvelope(f"an output that cannot be read: {clean_text(error, 80)}") from None
+        if url:
+            yield Asset(
+                kind=kind,
+                url=url,
+                watermark_url=twin or None,
+                duration_s=_seconds(entry.get("duration")),
+                id=asset_id if isinstance(asset_id, str) and asset_id else None,
+                role=role,
+                expires_at=expires_at,
+            )
+            return
     # A file that was paid for is worth more than its id: an id of a wrong type is left out, a URL of one is refused.
     usable = {name: value for name, value in entry.items() if name not in _SIDE_FIELDS or isinstance(value, str)}
     try:
@@ -492,7 +641,16 @@ def _assets_of(entry: JsonObject, kind: AssetKind, role: str | None) -> Iterator
         if url:
             found = True
             twin = output.watermark_url or None
-            yield Asset(kind=kind, url=url, watermark_url=twin, duration_s=length, id=asset_id, name=name, role=word)
+            yield Asset(
+                kind=kind,
+                url=url,
+                watermark_url=twin,
+                duration_s=length,
+                id=asset_id,
+                name=name,
+                role=word,
+                expires_at=expires_at,
+            )
     if not found and asset_id is not None and kind in _LIVING:
         yield Asset(kind=kind, url="", id=asset_id, name=name, role=role)
 

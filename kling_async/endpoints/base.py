@@ -240,6 +240,9 @@ def place_ids(row: Endpoint, body: Body, *, job_id: str, callback_url: str | Non
         place["callback_url"] = callback_url
 
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def dump(fields: Body) -> bytes:
     """Write a body as JSON.
 
@@ -247,7 +250,7 @@ def dump(fields: Body) -> bytes:
         InvalidRequest: a value that JSON does not have, in a field of `extra`.
     """
     try:
-        return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _JSON.encode(fields).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest("extra", None, f"cannot be written as JSON: {error}") from None
 
@@ -285,7 +288,14 @@ def _make_converter(hooks: Mapping[str, Callable[[Any], object]]) -> cattrs.Conv
         plain = make_dict_unstructure_fn(kind, converter, **overrides)
         if "extra" not in attrs.fields_dict(kind):
             return plain
-        return lambda value: {**plain(value), **value.extra}
+
+        def with_extra(value: Any) -> dict[str, Any]:
+            body: dict[str, Any] = plain(value)
+            if value.extra:
+                body.update(value.extra)
+            return body
+
+        return with_extra
 
     converter.register_unstructure_hook_factory(attrs.has, factory)
     return converter

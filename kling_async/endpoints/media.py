@@ -7,9 +7,10 @@ pictures, so requests keep the Path and this is called, off the event loop, when
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,20 +125,26 @@ def _read(path: Path, field: str, most_bytes: int, sha256: str | None) -> bytes:
 
 def has_files(request: object) -> bool:
     """Tell whether a request names local files, so that its body has to be made off the loop."""
-    return any(True for _ in _paths(request))
+    kind: Any = type(request)
+    if kind in _PLAIN:
+        return False
+    if isinstance(request, Path):
+        return True
+    names = _names_of(kind)
+    if names is not None:
+        # Most fields hold nothing or a plain value, and are passed over without a call.
+        return any(has_files(value) for name in names if type(value := getattr(request, name)) not in _PLAIN)
+    if isinstance(request, Mapping):
+        return any(map(has_files, request.values()))
+    return isinstance(request, Sequence) and not isinstance(request, bytearray) and any(map(has_files, request))
 
 
-def _paths(value: Any) -> Iterator[Path]:
-    if isinstance(value, Path):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _paths(tuple(value.values()))
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        for item in value:
-            yield from _paths(item)
-    elif attrs.has(type(value)):
-        for field in attrs.fields(type(value)):
-            yield from _paths(getattr(value, field.name))
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+
+
+@functools.cache
+def _names_of(kind: type) -> tuple[str, ...] | None:
+    return tuple(field.name for field in attrs.fields(kind)) if attrs.has(kind) else None
 
 
 def encode_files(

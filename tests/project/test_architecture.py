@@ -97,7 +97,7 @@ ALLOWED: dict[str, str] = {
     "transfer": "errors models part_file",
     "download": "addresses dialects errors fetch models part_file sinks transfer",
     # loop
-    "job": "endpoints errors lifecycle models sweep",
+    "job": "endpoints errors lifecycle models sweep wire",
     "recorder": "endpoints errors job journal lifecycle media_record models owners wire",
     "sharing": "errors job journal models recorder sweep",
     "poller": "dialects endpoints errors events hints models retry sweep transport wire",
@@ -108,7 +108,7 @@ ALLOWED: dict[str, str] = {
         "transport wire"
     ),
     # front
-    "runtime": "download errors events journal models recorder scheduler transport",
+    "runtime": "download errors events job journal models recorder scheduler transport",
     "selection": "endpoints endpoints.answers endpoints.scenes errors job",
     "questions": "calls dialects endpoints endpoints.account errors job models runtime sweep transport wire",
     "recovery": (
@@ -171,7 +171,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "fastapi": ("fastapi.*",),
     "obstore": ("sinks",),
     "opentelemetry": ("otel",),
-    "orjson": (),
+    "orjson": ("wire",),
     "pydantic": ("fastapi.*",),
     "rich": ("cli.*",),
     "sqlite3": ("journal_store", "cli.ledger", "cli.folder"),  # a table too long for memory, and a lock

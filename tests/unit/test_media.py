@@ -280,3 +280,24 @@ def test_files_are_read_when_sent_and_not_before(put: Any) -> None:
 )
 def test_a_request_without_files_says_so(request_: Any) -> None:
     assert not has_files(request_)
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (None, False),
+        ("clip.png", False),
+        (b"bytes", False),
+        (bytearray(b"bytes"), False),
+        (Path("a.png"), True),
+        ({"a": [{"b": Path("a.png")}]}, True),
+        ([1, (2, "x")], False),
+        (TextToVideo(prompt="a"), False),
+        (TextToVideo(prompt="a", extra={"mask": Path("m.png")}), True),
+        (ImageToVideo(image=Path("a.png")), True),
+        (ImageToVideo(image="https://a.example/b.png"), False),
+        (object(), False),
+    ],
+)
+def test_a_file_is_found_wherever_a_request_holds_it(value: object, named: object) -> None:
+    assert has_files(value) is named

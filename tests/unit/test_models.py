@@ -1,5 +1,8 @@
 """models.py: the nouns, and what they refuse."""
 
+import copy
+import json
+import pickle
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -8,6 +11,7 @@ import attrs
 import pytest
 
 from kling_async import Asset, Billing, Observation, Policy, Result, Status, TaskStatus
+from kling_async.models import NOTHING
 
 
 def test_five_statuses_are_open_and_the_rest_final() -> None:
@@ -97,3 +101,18 @@ def test_what_becomes_of_unknown_jobs_is_said_in_one_of_two_words(word: Any) -> 
     """It decides about money: a word that is not understood must not be taken for either."""
     with pytest.raises(ValueError, match=r"on_unknown=.* must be one of raise, resend"):
         Policy(on_unknown=word)
+
+
+def test_what_holds_nothing_stays_so_and_copies_are_ones_own() -> None:
+    """All jobs without metadata share one mapping: what is written into it would be everybody's."""
+    nothing: Any = NOTHING
+    with pytest.raises(TypeError, match="shared and stays empty"):
+        nothing["a"] = 1
+    for name, given in (("update", {"a": 1}), ("setdefault", "a"), ("__ior__", {"a": 1})):
+        with pytest.raises(TypeError, match="shared and stays empty"):
+            getattr(nothing, name)(given)
+    assert nothing == {}
+    for twin in (nothing.copy(), copy.deepcopy(nothing), pickle.loads(pickle.dumps(nothing))):
+        assert type(twin) is dict
+        assert twin == {}
+    assert json.dumps(nothing) == "{}"

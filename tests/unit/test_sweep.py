@@ -16,7 +16,7 @@ from kling_async.bands import Lane, Watch
 from kling_async.hazards import Hazard
 from kling_async.pace import Pace, pace_for
 from kling_async.queues import Ask
-from kling_async.reach import Batch, Form, ListPage, Query, Reach, Single
+from kling_async.reach import Ability, Batch, Form, ListPage, Query, Reach, Single
 from kling_async.sweep import Planner
 
 T2V, I2V = "text2video", "image2video"
@@ -566,3 +566,25 @@ def test_bands_divide_where_a_page_ends_and_join_again() -> None:
     (band,) = lane.bands
     assert (len(band.rows), band.seen_at, band.others, band.spread) == (20, 6.0, 0.0, 0.0)
     assert [place[:2] for place in lane.places(9.0)] == [(9.5, 9.5)]
+
+
+def test_many_bands_are_weighed_in_parts_and_worth_what_they_were() -> None:
+    """A plan over a thousand bands must not hold the loop up: what is weighed beforehand is weighed the same."""
+    planners = []
+    for _ in range(2):
+        planner = Planner(policy=Policy(), reach=Reach(lambda _endpoint, _form: Ability()), rng=random.Random(7))
+        for number in range(1000):
+            watch = Watch(T2V, f"t{number}", external=False, asked_at=0.0)
+            planner.add(watch, "kind", 1000.0 + 3.0 * number)
+        planners.append(planner)
+    slowly, at_once = planners
+    now = 1000.0 + 3.0 * 1000 + 30.0
+    assert len(list(slowly.weigh(now))) == 4
+    worths = [band.worth for band in slowly.lanes[T2V].bands]
+    assert any(worths)
+    plans = [[(ask.query, ask.worth) for ask in planner.plan(now, 100)[0]] for planner in planners]
+    assert plans[0] == plans[1]
+    assert worths == [band.worth for band in at_once.lanes[T2V].bands]
+    few = Planner(policy=Policy(), reach=Reach(lambda _endpoint, _form: Ability()), rng=random.Random(7))
+    few.add(Watch(T2V, "t", external=False, asked_at=0.0), "kind", now)
+    assert list(few.weigh(now)) == []

@@ -1,9 +1,11 @@
 """wire.py: every dialect and error form decodes to what it says, and nothing is coerced or crashes on the way."""
 
 import json
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -14,7 +16,7 @@ from unit_tools import load, samples
 from kling_async import Asset, BadEnvelope, Billing, Observation, ServiceError, TaskStatus, errors
 from kling_async.lifecycle import outcome_of
 from kling_async.models import AssetKind, Failed, Succeeded
-from kling_async.wire import Envelope, decode_task, ids_of, open_envelope, parse_json
+from kling_async.wire import Envelope, decode_task, fast_loads, ids_of, mark_of, open_envelope, parse_json
 
 REPLIES = samples("replies")
 HTML = samples("replies", "*.html")
@@ -796,3 +798,102 @@ def test_a_selection_is_refused_by_the_number_inside_whatever_is_around_it(statu
 def test_what_is_no_such_number_refuses_no_selection(status: object) -> None:
     answer = {"code": 0, "message": "SUCCEED", "data": {"status": status, "session_id": "s"}}
     assert len(open_envelope(answer, is_call=True).rows) == 1
+
+
+def page(**more: object) -> bytes:
+    """A body that is long enough for the parser of the extra."""
+    return json.dumps({"code": 0, "data": ["x" * 100] * 100, **more}).encode()
+
+
+def test_a_long_answer_is_read_alike_with_and_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = (page(), b"\xef\xbb\xbf" + page(), page(word="\ud800"), page(figure=1e300, id=2**63, text="任务"))
+    with_it = [parse_json(body) for body in bodies]
+    fast_loads.cache_clear()
+    monkeypatch.setitem(sys.modules, "orjson", None)
+    assert fast_loads() is None
+    assert [parse_json(body) for body in bodies] == with_it
+    fast_loads.cache_clear()
+
+
+@pytest.mark.parametrize("bad", [page()[:-1], page().replace(b'"code": 0', b'"code": NaN'), b"<" + page()])
+def test_a_long_answer_that_is_not_json_is_refused(bad: bytes) -> None:
+    with pytest.raises(BadEnvelope):
+        parse_json(bad)
+
+
+@pytest.mark.parametrize(
+    ("row", "word"),
+    [
+        ({"task_id": "8", "task_status": "processing", "updated_at": 5}, "processing"),
+        ({"id": "8", "status": "PROCESSING", "update_time": "5"}, "PROCESSING"),
+        ({"task_id": "8", "task_status": "processing", "updated_at": 5, "task_result": {}}, None),
+        ({"task_id": "8", "task_status": "processing", "updated_at": 5, "data": {}}, None),
+        ({"task_id": "8", "task_status": "processing", "updated_at": 0}, None),
+        ({"task_id": "8", "task_status": "processing", "updated_at": True}, None),
+        ({"task_id": "8", "task_status": "processing", "updated_at": [5]}, None),
+        ({"task_id": "8", "task_status": "succeed", "updated_at": 5}, None),
+        ({"task_id": "8", "task_status": "strange", "updated_at": 5}, None),
+        ({"task_id": "8", "task_status": None, "status": "processing", "updated_at": 5}, None),
+    ],
+)
+def test_only_a_plain_row_of_a_running_task_is_known_by_its_mark(row: dict[str, object], word: str | None) -> None:
+    mark = mark_of(row)
+    assert (None if mark is None else mark[0]) == word
+
+
+def test_a_plain_row_needs_an_id_as_any_other() -> None:
+    plain = {"task_status": "processing", "updated_at": 1_790_000_000_000}
+    with pytest.raises(BadEnvelope, match="usable id"):
+        decode_task(plain, "video")
+    assert decode_task(plain, "video", nameless=True).task_id is None
+    assert decode_task({**plain, "task_id": "8"}, "video", known_id="9", request_id="r").task_id == "9"
+
+
+@pytest.mark.parametrize(
+    ("output", "asset"),
+    [
+        ({"url": "https://a/b", "watermark_url": "", "id": 7}, Asset(kind="video", url="https://a/b")),
+        (
+            {"url": "https://a/b", "watermark_url": "https://a/w", "id": "v", "duration": "5.1"},
+            Asset(kind="video", url="https://a/b", watermark_url="https://a/w", id="v", duration_s=5.1),
+        ),
+        ({"url": "", "id": "v"}, None),
+        ({"url": "https://a/b", "watermark_url": 5}, BadEnvelope),
+        ({"url": "https://a/" + "b" * 70_000}, BadEnvelope),
+        ({"url": "https://a/b", "id": "\ud800"}, BadEnvelope),
+    ],
+)
+def test_a_plain_file_is_read_as_strictly_as_any_other_output(output: dict[str, object], asset: Any) -> None:
+    row = {"task_id": "8", "task_status": "succeed", "task_result": {"videos": [output]}}
+    careful = {**row, "task_result": {"videos": [{**output, "name": None}]}}
+    for each in (row, careful):
+        if asset is BadEnvelope:
+            with pytest.raises(BadEnvelope, match="cannot be read"):
+                decode_task(each, "video")
+        else:
+            assert decode_task(each, "video").assets == (() if asset is None else (asset,))
+
+
+def test_a_file_of_a_host_at_the_end_of_time_has_no_end() -> None:
+    row = {"task_id": "8", "task_status": "succeed", "updated_at": 253_402_300_799_000}
+    row = {**row, "task_result": {"videos": [{"url": "https://a/b"}]}}
+    assert decode_task(row, "video", retention_s=1e6).assets[0].expires_at is None
+
+
+def test_the_parser_of_the_extra_is_asked_first_where_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def loads(data: bytes) -> object:
+        asked.append(data)
+        if b"strict" in data:
+            raise ValueError("refused")
+        return "read by it"
+
+    fast_loads.cache_clear()
+    monkeypatch.setitem(sys.modules, "orjson", SimpleNamespace(loads=loads))
+    assert parse_json(page()) == "read by it"
+    assert parse_json(b'{"a":1}') == {"a": 1}
+    strict = page(word="strict")
+    assert parse_json(strict) == json.loads(strict)
+    assert asked == [page(), strict]
+    fast_loads.cache_clear()
