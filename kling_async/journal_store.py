@@ -36,6 +36,7 @@ from .models import Status
 
 _APPLICATION_ID = 0x4B4C4E47  # "KLNG"
 _BUSY_S = 5.0  # how long another process may hold the file
+_OPENING_S = 20.0  # the same while it is opened: several may be making it, each with a few writes to the disk
 _CHECK_BYTES = 32 << 20  # files up to this size are read whole at opening: half a second
 _LEAST_BYTES = 512  # no SQLite file is shorter
 _LOG_BYTES = 16 << 20  # a log longer than this is brought into the file
@@ -234,7 +235,7 @@ class Store:
                 _make_private(path)
             self._refuse_stumps()
             name = f"file:{quote(os.fsencode(path))}?mode=ro" if read_only else path
-            self._db = connect(name, timeout=_BUSY_S, isolation_level=None, uri=read_only)
+            self._db = connect(name, timeout=_OPENING_S, isolation_level=None, uri=read_only)
         except (OSError, sqlite3.Error) as error:
             raise translated(error) from None
         # Records this connection wrote last. While owner and epoch are the same nobody else has changed them.
@@ -245,6 +246,7 @@ class Store:
         try:
             self._prepare(check_bytes)
             self._identity = self._identify()
+            self._db.execute(f"PRAGMA busy_timeout={int(_BUSY_S * 1000)}")
         except (OSError, sqlite3.Error, UnicodeError) as error:
             self._db.close()
             raise translated(error) from None
