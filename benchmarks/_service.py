@@ -128,9 +128,9 @@ class Service:
     async def close(self) -> None:
         """Nothing to close."""
 
-    async def submit(self, path: str, body: bytes, may_send: object = None) -> Envelope:
+    async def submit(self, path: str, body: bytes, may_send: object = None, hidden: object = ()) -> Envelope:
         """Make a task."""
-        del may_send
+        del may_send, hidden
         await self._travel()
         with self._counted() as now:
             self.submits.append(now)

@@ -161,6 +161,7 @@ def main() -> int:
     """Measure, print, and say whether all is well."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--quick", action="store_true", help="a few rows, to see that it runs; not for comparison")
     parser.add_argument("--speed", type=float, default=100.0)
     parser.add_argument("--slots", type=int, default=200)
     parser.add_argument("--keep", type=Path)
@@ -169,7 +170,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        results = [measure(rows, speed=options.speed, slots=options.slots, folder=folder) for rows in options.rows]
+        wanted = [100] if options.quick else options.rows
+        results = [measure(rows, speed=options.speed, slots=options.slots, folder=folder) for rows in wanted]
     for result in results:
         print(json.dumps(result))
     if options.json:
