@@ -27,7 +27,7 @@ from .foretell import foretell
 from .inputs import KINDS, Input, Kind, first_advice
 from .interrupt import Interrupt, run
 from .ledger import Ledger
-from .manifest import NAME, Manifest, Saved, key_of, look_at, plain_line
+from .manifest import NAME, Manifest, key_of, plain_line
 from .page import write_page
 from .plan import Only, Plan
 from .progress import Progress, counted
@@ -223,7 +223,7 @@ class _Work:
                     await asyncio.wait(beside)
                 with suppress(OSError):  # what goes on is in the journal
                     for done in crew.tally.open:
-                        manifest.add(_line_of(done, ()))
+                        manifest.add(plain_line(attrs.evolve(done, saved=()), self._folder.path))
                 interrupted = was_interrupted(crew, interrupt)
         self._write_page(is_over=True)
         everything = f"{self._folder.path / NAME} tells all"
@@ -241,11 +241,7 @@ class _Work:
             self._plan.give_back(done.entry)
         if isinstance(error, SessionError | JournalError) or not done.is_sent:
             return done
-        saved: tuple[Saved, ...] = ()
-        if done.files:
-            files, folder = done.files, self._folder.path
-            saved = await asyncio.to_thread(lambda: tuple(look_at(file, folder) for file in files))
-        plain = _line_of(done, saved)
+        plain = plain_line(done, self._folder.path)
         if plain["id"] is not None or not self._ledger.is_told(key_of(done.entry.line, _message_of(plain))):
             manifest.add(plain)
         return attrs.evolve(done, plain=plain)
@@ -276,10 +272,6 @@ class _Work:
     def _write_page(self, *, is_over: bool) -> None:
         with suppress(OSError):  # a page that cannot be written is no reason to end a run
             write_page(self._folder.path, is_over=is_over, now=time.time(), total=self._given.count)
-
-
-def _line_of(done: Done, saved: tuple[Saved, ...]) -> dict[str, object]:
-    return plain_line(done, saved, accepted_at=done.accepted_at, ended_at=done.ended_at)
 
 
 def _message_of(plain: dict[str, object]) -> str:

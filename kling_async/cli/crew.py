@@ -20,6 +20,7 @@ from pathlib import Path
 
 import attrs
 
+from ..download import Saved
 from ..endpoints import find_endpoint
 from ..errors import (
     AccountError,
@@ -207,7 +208,7 @@ class Crew:
             result = await job
             done = attrs.evolve(done, result=result, ended_at=None if was_over else round(time.time(), 3))
             if self._out is not None:
-                done = attrs.evolve(done, files=tuple(await self._save(entry, result, self._out)))
+                done = attrs.evolve(done, saved=await self._save(entry, result, self._out))
         except KlingError as error:
             ended_at = done.ended_at or round(time.time(), 3)
             done = attrs.evolve(done, error=error.anew(job_id=job.id, task_id=job.task_id), ended_at=ended_at)
@@ -221,7 +222,7 @@ class Crew:
         done = Done(entry=entry, result=result)
         assert self._out is not None
         try:
-            done = attrs.evolve(done, files=tuple(await self._save(entry, result, self._out)))
+            done = attrs.evolve(done, saved=await self._save(entry, result, self._out))
         except KlingError as error:
             done = attrs.evolve(done, error=error.anew(task_id=result.task_id, paid="yes"))
         except asyncio.CancelledError:
@@ -230,17 +231,18 @@ class Crew:
             raise
         await self._finish(done)
 
-    async def _save(self, entry: Entry, result: Result, out: Path) -> list[Path]:
+    async def _save(self, entry: Entry, result: Result, out: Path) -> tuple[Saved, ...]:
         # The picture of an element is one of those it was made of: nothing to save.
         assets = tuple(asset for asset in result.assets if asset.kind != "element")
         if not assets:
-            return []
+            return ()
         task = asyncio.current_task()
         assert task is not None
         self._saving.add(task)
         self.tally.saving += 1
         try:
-            return await self.session.download(attrs.evolve(result, assets=assets), out, name=name_of(entry, result))
+            wanted = attrs.evolve(result, assets=assets)
+            return tuple(await self.session.save(wanted, out, name=name_of(entry, result)))
         except SessionError as error:
             raise error.anew(paid="yes") from None
         finally:

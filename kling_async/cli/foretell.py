@@ -5,6 +5,8 @@ Stage: door. Before: bulk. After: plan. Nothing is sent, and nothing written.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from .exits import Exit
 from .inputs import Input
 from .manifest import plain_line
@@ -35,7 +37,7 @@ def foretell(talk: Talk, plan: Plan, given: Input) -> Exit:
             continue
         is_new = plan.is_new(entry)
         new, others = new + is_new, others + (not is_new)
-        line = plain_line(Done(entry=entry), (), accepted_at=None, ended_at=None)
+        line = plain_line(Done(entry=entry), Path())
         line |= {"status": "new" if is_new else "open", "paid": "no"}
         if talk.as_json:
             talk.record(line)

@@ -30,7 +30,6 @@ from .tally import Done
 NAME = "manifest.jsonl"
 _LONGEST_TEXT = 10_000
 _KEPT = 200
-_CHUNK_BYTES = 1024 * 1024
 _SYNC_EVERY_S = 1.0
 
 
@@ -177,39 +176,12 @@ class Manifest:
 # --- one line ------------------------------------------------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
-class Saved:
-    """A file of a job: path relative to the folder, size in bytes, SHA-256 in hex."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-def look_at(file: Path, folder: Path) -> Saved:
-    """Read a file for its size and its hash; blocks on the disk.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest, size = hashlib.sha256(), 0
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return Saved(path=PurePath(os.path.relpath(file, folder)).as_posix(), size=size, sha256=digest.hexdigest())
-
-
-def plain_line(
-    done: Done, saved: tuple[Saved, ...], *, accepted_at: float | None, ended_at: float | None
-) -> dict[str, object]:
+def plain_line(done: Done, folder: Path) -> dict[str, object]:
     """Give what became of a row as the plain data of its line.
 
     Args:
         done: its end.
-        saved: its files.
-        accepted_at: when the service took it, Unix seconds, as far as this process saw it.
-        ended_at: when it ended, likewise.
+        folder: what the paths of its files are relative to.
     """
     entry, job, result, error = done.entry, done.job, done.result, done.error
     origin: Origin = entry.row
@@ -232,17 +204,22 @@ def plain_line(
         "paid": error.paid if error is not None else "no" if row is not None and row.is_free else "yes",
         "assets": [] if result is None else [_plain_asset(asset) for asset in result.assets],
         "files": [
-            {"path": file.path, "kind": kind, "bytes": file.size, "sha256": file.sha256}
-            for file, kind in zip(saved, _kinds(result, len(saved)), strict=True)
+            {
+                "path": PurePath(os.path.relpath(path, folder)).as_posix(),
+                "kind": file.kind,
+                "bytes": file.size_bytes,
+                "sha256": file.sha256,
+            }
+            for path, file in zip(done.files, done.saved, strict=True)
         ],
         "billing": [] if result is None else _plain_billing(result.billing),
         "estimate": _plain_estimate(origin),
         "times": {
             "created_at": None if job is None else round(job.created_at.timestamp(), 3),
             "sent_at": None,
-            "accepted_at": accepted_at if accepted_at is not None else host_began,
-            "ended_at": ended_at if ended_at is not None else host_ended,
-            "saved_at": round(time.time(), 3) if saved else None,
+            "accepted_at": done.accepted_at if done.accepted_at is not None else host_began,
+            "ended_at": done.ended_at if done.ended_at is not None else host_ended,
+            "saved_at": round(time.time(), 3) if done.saved else None,
         },
     }
     if done.answer is not None:
@@ -291,11 +268,6 @@ def _plain_asset(asset: Asset) -> dict[str, object]:
         "expires_at": None if asset.expires_at is None else asset.expires_at.timestamp(),
     }
     return plain if asset.name is None else {**plain, "name": asset.name}
-
-
-def _kinds(result: Result | None, number: int) -> list[str]:
-    kinds = [] if result is None else [str(asset.kind) for asset in result.assets if asset.kind != "element"]
-    return kinds if len(kinds) == number else ["video"] * number
 
 
 def _plain_billing(billing: Billing | None) -> list[dict[str, object]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from ..download import Saved
 from ..errors import DownloadError, JobAbandoned, KlingError, SessionError
 from ..job import Job
 from ..models import Result
@@ -28,7 +29,7 @@ class Done:
         entry: what was to be done.
         job: its job, if there was one.
         result: what the service made.
-        files: what was saved of it.
+        saved: its files.
         answer: what the service answered, where it makes no task.
         error: why it is not as wished.
         accepted_at: when the service took it, Unix seconds, where this process saw it.
@@ -39,12 +40,17 @@ class Done:
     entry: Entry
     job: Job | None = None
     result: Result | None = None
-    files: tuple[Path, ...] = ()
+    saved: tuple[Saved, ...] = ()
     answer: Any = None
     error: KlingError | None = None
     accepted_at: float | None = None
     ended_at: float | None = None
     plain: Mapping[str, object] | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Where its files lie."""
+        return tuple(file.path for file in self.saved if file.path is not None)
 
     @property
     def is_sent(self) -> bool:

@@ -6,32 +6,17 @@ Stage: door. Before: the application. After: session, which checks what came and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol, cast
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from ..errors import ConfigError
+from ..session import KlingSession
+from ..webhook import MOST_BYTES
 from .lifespan import KlingDep, session_of
 
-_MOST_BYTES = 256 * 1024  # a task object has about 2 KB
 _READ_S = 10.0
-
-
-class Door(Protocol):
-    """Who takes callbacks: the session, as this route sees it."""
-
-    @property
-    def takes_callbacks(self) -> bool:
-        """Whether there is anything to check callbacks with."""
-        ...
-
-    def take_callback(
-        self, headers: Mapping[str, str], body: bytes, *, job_id: str | None = None, token: str | None = None
-    ) -> int:
-        """Take a callback; give the HTTP status to answer with."""
-        ...
 
 
 def callback_router(prefix: str = "/kling/callback") -> APIRouter:
@@ -46,7 +31,7 @@ def callback_router(prefix: str = "/kling/callback") -> APIRouter:
     @asynccontextmanager
     async def checked(app: FastAPI) -> AsyncIterator[None]:
         session = session_of(app)
-        if session is not None and not cast("Door", session).takes_callbacks:
+        if session is not None and not session.takes_callbacks:
             raise ConfigError("callbacks need webhook_secret= or callback_token= of the session")
         yield
 
@@ -54,23 +39,23 @@ def callback_router(prefix: str = "/kling/callback") -> APIRouter:
 
     @router.post("", include_in_schema=False)
     async def signed(request: Request, kling: KlingDep) -> Response:
-        return await _take(request, cast("Door", kling), None, None)
+        return await _take(request, kling, None, None)
 
     @router.post("/{job_id}/{token}", include_in_schema=False)
     async def with_token(request: Request, kling: KlingDep, job_id: str, token: str) -> Response:
-        return await _take(request, cast("Door", kling), job_id, token)
+        return await _take(request, kling, job_id, token)
 
     return router
 
 
-async def _take(request: Request, door: Door, job_id: str | None, token: str | None) -> Response:
+async def _take(request: Request, session: KlingSession, job_id: str | None, token: str | None) -> Response:
     body = b""
     try:
         async with asyncio.timeout(_READ_S):
             async for part in request.stream():
                 body += part
-                if len(body) > _MOST_BYTES:
+                if len(body) > MOST_BYTES:
                     break  # the session refuses it, and counts that
     except TimeoutError:
         return Response(status_code=408)
-    return Response(status_code=door.take_callback(request.headers, body, job_id=job_id, token=token))
+    return Response(status_code=session.take_callback(request.headers, body, job_id=job_id, token=token))

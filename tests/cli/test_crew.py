@@ -15,6 +15,7 @@ from kling_async import (
     Job,
     KlingSession,
     Result,
+    Saved,
     SchedulerCrashed,
     SessionClosed,
     Status,
@@ -70,11 +71,11 @@ class Fake:
         job.settle(Succeeded(RESULT))
         return job
 
-    async def download(self, _result: Result, _out: Path, *, name: str | None = None) -> list[Path]:
+    async def save(self, _result: Result, _out: Path, *, name: str | None = None) -> list[Saved]:
         if self.is_closed:
             raise SessionClosed("the session is closed", paid="no")
         self.names.append(name)
-        return [Path(f"{name}.mp4")]
+        return [Saved(Path(f"{name}.mp4"), "video", 4, "")]
 
     async def aclose(self) -> None:
         self.is_closed = True

@@ -137,7 +137,7 @@ ALLOWED: dict[str, str] = {
     "fastapi.problems": "errors wire",
     "fastapi.events": "errors fastapi.views models snapshots",
     "fastapi.lifespan": "errors session",
-    "fastapi.callbacks": "errors fastapi.lifespan",
+    "fastapi.callbacks": "errors fastapi.lifespan session webhook",
     "fastapi.jobs": (
         "endpoints endpoints.rules errors fastapi.events fastapi.lifespan fastapi.problems fastapi.schema "
         "fastapi.views models session snapshots"

@@ -686,7 +686,6 @@ async def test_callbacks_are_handed_to_the_session() -> None:
         assert app.openapi()["paths"] == {}
 
 
-@pytest.mark.skipif(not hasattr(KlingSession, "take_callback"), reason="this session takes no callbacks")
 async def test_a_callback_with_the_token_of_its_job_is_taken() -> None:
     """By the session itself: at the address that the service was told, and at no other."""
     arguments = {"callback": "https://me.example/kling/callback", "callback_token": "a secret of our own"}
