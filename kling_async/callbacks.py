@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from yarl import URL
 
+from .addresses import is_public, parse
 from .auth import Secret
-from .dialects import Host, is_loopback, is_private
+from .dialects import Host, is_loopback
 from .endpoints.rules import ID_PATTERN
 from .errors import CallbackRejected, ConfigError, InvalidRequest, SchedulerCrashed, SessionClosed
 from .models import CallbackStats, Observation
@@ -152,7 +153,8 @@ class Door:
             return None
         if url.scheme != "https":
             return "must be https: anybody on the way could read it (private_callbacks=True takes it all the same)"
-        if is_private(url.host):
+        address = parse(url.host)
+        if is_loopback(url.host) or (address is not None and not is_public(address)):
             return "is a private address, which the service cannot reach (private_callbacks=True takes it all the same)"
         return None
 

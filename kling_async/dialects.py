@@ -113,16 +113,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def is_private(host: str) -> bool:
-    """Tell whether a host name is an address that only a private network knows, or this machine."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return is_loopback(host)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return not (mapped or address).is_global
-
-
 _DAY_S = 86_400.0
 _OFFICIAL_ONLY: frozenset[Part] = frozenset({"solutions", "account"})
 

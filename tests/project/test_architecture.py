@@ -116,7 +116,7 @@ ALLOWED: dict[str, str] = {
     ),
     "snapshots": "endpoints errors job journal models recorder",
     "webhook": "auth errors models wire",
-    "callbacks": "auth dialects endpoints.rules errors models runtime webhook",
+    "callbacks": "addresses auth dialects endpoints.rules errors models runtime webhook",
     "session": (
         "addresses auth callbacks dialects download endpoints endpoints.rules errors events job journal journal_sqlite "
         "models owners questions recorder recovery runtime selection sinks snapshots transport webhook"
