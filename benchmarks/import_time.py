@@ -1,9 +1,12 @@
-"""How long `import kling_async` takes, against importing the four packages it needs.
+"""How long importing kling_async takes, against importing the four packages it needs.
 
     python benchmarks/import_time.py [--quick] [--json FILE]
 
 Each import is a process of its own, in turns, so that both meet the same state of the machine; the median of the
 ratios of neighbours is told, and what Python itself needs to start is taken off both.
+
+The package's names are imported when they are asked for, so `import kling_async` alone says little: what a program
+writes that makes clips is measured as well, and all names at once.
 """
 
 from __future__ import annotations
@@ -25,8 +28,12 @@ if TYPE_CHECKING:
 WAYS = {
     "nothing": "pass",
     "its four packages": "import aiohttp, attrs, cattrs, backoff",
-    "kling_async": "import kling_async",
+    "the package alone": "import kling_async",
+    "what a program writes": "from kling_async import KlingSession, TextToVideo",
+    "all names": "from kling_async import *",
 }
+GOAL = 1.15
+JUDGED = ("the package alone", "what a program writes")
 
 
 def took_s(code: str, cache: str) -> float:
@@ -56,20 +63,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     empty = statistics.median(cpu["nothing"])
     base = cpu["its four packages"]
     rows: list[dict[str, Cell]] = []
-    ratio = 0.0
+    times: dict[str, float] = {}
     for name in WAYS:
         ratios = [(mine - empty) / (theirs - empty) for mine, theirs in zip(cpu[name], base, strict=True)]
-        ratio = statistics.median(ratios)
+        times[name] = statistics.median(ratios)
         rows.append(
             {
                 "import": name,
                 "CPU ms": 1000 * statistics.median(cpu[name]),
                 "real ms": 1000 * statistics.median(wall[name]),
                 "beyond Python ms": 1000 * (statistics.median(cpu[name]) - empty),
-                "x": ratio,
+                "x": times[name],
             }
         )
-    figures = [at_most("import kling_async", ratio, 1.15, against="importing its four packages")]
+    figures = [at_most(WAYS[name], times[name], GOAL, against="importing its four packages") for name in JUDGED]
     notes = [f"{rounds} processes each, in turns; x: median of the ratios in each turn, Python's own start taken off"]
     publish(options, "import_time", "Time of import", rows, notes=notes, figures=figures)
     return 0

@@ -35,6 +35,10 @@ Then = Callable[[JournalError | None], None]
 UPDATABLE = frozenset({"state", "attempt", "sent_at", "task_id", "outcome"})
 
 
+def _moment(value: float) -> float:
+    return float(value)  # for attrs the signature of `float` itself costs more than the rest of the class
+
+
 def _seconds(value: float | None) -> float | None:
     return None if value is None else float(value)
 
@@ -74,7 +78,7 @@ class Entry:
     callback_url: str | None = attrs.field(default=None, repr=False)
     metadata: Mapping[str, object] = attrs.field(factory=dict, repr=False)
     account: str = attrs.field(default="", repr=False)
-    created_at: float = attrs.field(converter=float)
+    created_at: float = attrs.field(converter=_moment)
     timeout_s: float | None = attrs.field(default=None, converter=_seconds)
     state: Status = attrs.field(default=Status.QUEUED, converter=Status)
     attempt: int = 0
@@ -84,7 +88,7 @@ class Entry:
     owner: str | None = None
     epoch: int = 0
     lease_until: float | None = attrs.field(default=None, converter=_seconds)
-    updated_at: float = attrs.field(default=0.0, converter=float)
+    updated_at: float = attrs.field(default=0.0, converter=_moment)
 
     @property
     def is_settled(self) -> bool:

@@ -10,7 +10,7 @@ import logging
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
@@ -28,7 +28,6 @@ from .endpoints import (
     has_files,
     list_row,
 )
-from .endpoints.account import AccountCosts, AccountUsage, BalanceCharges, Charge, PackageCharges
 from .errors import (
     BadEnvelope,
     ConfigError,
@@ -45,6 +44,9 @@ from .runtime import Runtime
 from .sweep import CursorPage, Form, ListPage, Single
 from .transport import Transport
 from .wire import Envelope, decode_task, ids_of, is_id
+
+if TYPE_CHECKING:
+    from .endpoints.account import AccountUsage, Charge
 
 _log = logging.getLogger(__name__)
 
@@ -309,6 +311,8 @@ class Questions:
             TransportError: no usable answer.
             SessionError: the session is closed, or has crashed.
         """
+        from .endpoints.account import AccountCosts  # noqa: PLC0415 - as every endpoint, when it is asked for
+
         end = until or self._now()
         start = since or end - timedelta(days=_PACKS_DAYS)
         request = AccountCosts(start_time=_milliseconds(start), end_time=_milliseconds(end), resource_pack_name=pack)
@@ -336,6 +340,8 @@ class Questions:
             TransportError: no usable answer.
             SessionError: the session is closed, or has crashed.
         """
+        from .endpoints.account import BalanceCharges, PackageCharges  # noqa: PLC0415 - as every endpoint
+
         end = until or self._now()
         start = since or end - timedelta(days=_CHARGES_DAYS)
         filters = [{"key": "api_key_name", "values": list(api_key_names)}] if api_key_names else None

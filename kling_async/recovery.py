@@ -21,8 +21,9 @@ from enum import StrEnum
 
 import attrs
 
+from . import endpoints
 from .dialects import Host
-from .endpoints import ENDPOINTS, Endpoint, find_endpoint
+from .endpoints import Endpoint, find_endpoint
 from .endpoints.rules import ID_PATTERN
 from .errors import (
     AuthError,
@@ -47,7 +48,6 @@ from .wire import Envelope, JsonObject, decode_task
 
 _log = logging.getLogger(__name__)
 
-ID_PREFIX = "ka-"  # of ids that this package makes up, so that an account's tasks show which are its own
 PAGE_SIZE = 500  # the largest page; source: service reference, "Query Task (List)" and "Query Task (Cursor List)"
 # The list of the whole account does not tell which model made a task; any will do to ask about it by its id.
 _SOME_OPERATION = "text-to-video/unknown"
@@ -327,7 +327,7 @@ class Rebuild:
 def _listed(host: Host) -> Iterator[tuple[str, Endpoint]]:
     """Give the lists a host may have, each with the row that stands for it; those that tell the endpoint first."""
     if "list" not in host.lacks:
-        for row in ENDPOINTS:
+        for row in endpoints.ENDPOINTS:  # imports every file of them, which only a recovery needs
             if row.standard == "legacy" and row.kind == "task" and row.has_list:
                 yield row.name, row
     if "new" not in host.lacks and "batch" not in host.lacks:

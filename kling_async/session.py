@@ -16,7 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, 
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
 import aiohttp
@@ -38,16 +38,19 @@ from .models import Failed, Policy, Result, Stats, Status
 from .owners import name_owner
 from .questions import EndpointLike, Questions, check_task_id
 from .recorder import Record, is_open, status_of_entry
-from .recovery import ID_PREFIX, PAGE_SIZE, Found, Rebuild, Recovery
 from .runtime import Runtime
-from .selection import Selection
 from .sinks import Sink
 from .snapshots import History, Snapshot
 from .transport import Transport
 from .webhook import Secrets, hide
 
+if TYPE_CHECKING:
+    from .recovery import Found, Recovery
+    from .selection import Selection
+
 _log = logging.getLogger(__name__)
 
+ID_PREFIX = "ka-"  # of ids that this package makes up, so that an account's tasks show which are its own
 _END = object()
 _MOST_OF_HISTORY = 1000
 _PER_TURN = 64  # entries of the journal that are followed without a pause
@@ -464,6 +467,8 @@ class KlingSession(Questions, CalledBack):
             JournalError: the journal could not be read or written.
             SessionError: the session is closed, or has crashed.
         """
+        from .recovery import PAGE_SIZE, Rebuild  # noqa: PLC0415 - a rare need, with every endpoint behind it
+
         self._runtime.scheduler()
         return await Rebuild(
             self._runtime.record,
@@ -517,6 +522,8 @@ class KlingSession(Questions, CalledBack):
             TransportError: no usable answer.
             SessionError: the session is closed, or has crashed.
         """
+        from .selection import Selection  # noqa: PLC0415 - its requests are imported when they are asked for
+
         return await Selection.open(self, video_id=video_id, video_url=video_url)
 
     async def map(

@@ -18,8 +18,7 @@ from ..job import Job
 from ..journal import Entry as Recorded
 from ..models import Result, Status
 from ..reading import holder_of, reading, result_of
-from ..recovery import ID_PREFIX
-from ..session import KlingSession
+from ..session import ID_PREFIX, KlingSession
 from .bulk import say, was_interrupted
 from .connect import Connection, existing, make_folder
 from .crew import Crew, name_of

@@ -9,13 +9,16 @@ import os
 import shlex
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
-from ..dialects import Host, find_host
 from ..models import Policy
-from ..session import KlingSession
 from .exits import Fail
+
+if TYPE_CHECKING:
+    from ..dialects import Host
+    from ..session import KlingSession
 
 _NO_KEY = (
     "No credentials. Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) in the environment, "
@@ -49,6 +52,8 @@ class Connection:
             Fail: there are no credentials.
             ConfigError: they, or the host, cannot be right.
         """
+        from ..session import KlingSession  # `kling --help` has no use for it
+
         key = self._key()
         if key is None and not any(os.environ.get(f"KLING_{kind}_KEY") for kind in ("API", "ACCESS", "SECRET")):
             raise Fail(_NO_KEY)
@@ -68,6 +73,8 @@ class Connection:
         Raises:
             ConfigError: there is none of that name.
         """
+        from ..dialects import find_host
+
         has_pair = not os.environ.get("KLING_API_KEY") and os.environ.get("KLING_ACCESS_KEY")
         return find_host(self.base_url or os.environ.get("KLING_BASE_URL") or ("global" if has_pair else "cometapi"))
 

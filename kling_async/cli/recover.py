@@ -15,8 +15,8 @@ import attrs
 
 from ..errors import JournalCorrupt
 from ..reading import moment, move_aside
-from ..recovery import ID_PREFIX, Finding, Found, Recovery
-from ..session import KlingSession
+from ..recovery import Finding, Found, Recovery
+from ..session import ID_PREFIX, KlingSession
 from .connect import Connection
 from .exits import Exit, Fail
 from .interrupt import Interrupt, run

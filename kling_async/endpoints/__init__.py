@@ -1,7 +1,7 @@
 """The registry: every kind of generation, one row each.
 
-Stage: registry and wire. To add one: its request class and its row in a file of this folder, and a sample under
-`tests/samples/`; session, command, emulator and README go through `ENDPOINTS`.
+Stage: registry and wire. To add one: its request class and its row in a file of this folder, its name in the table
+below, and a sample under `tests/samples/`; session, command, emulator and README go through `ENDPOINTS`.
 
 | file | what is in it |
 |---|---|
@@ -14,42 +14,96 @@ Stage: registry and wire. To add one: its request class and its row in a file of
 | solutions, account | the Solutions API; packs and charges |
 | base, rules, required, parts, media, answers | the row; rules of fields; nested objects; files; answers |
 | matrix, matrix_images, matrix_new | which model can do what, as data |
+
+A file is imported when one of its endpoints is asked for: most programs make one kind of clip, and all the request
+classes together take longer to build than the rest of the package. A request brings its own file with it, so that
+nothing of an endpoint is left to be imported once a job of it is there; `ENDPOINTS` imports every file.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from . import account, clips, images, library, lips, operation, scenes, solutions, sound, video
 from .base import Advice, Body, Call, Endpoint, Task, body_of, dump, from_mapping, place_ids, to_plain
 from .media import encode_files, has_files
-from .operation import Operation, operation_row
 from .rules import Media
-from .solutions import Solution, solution_row
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    *video.ENDPOINTS,
-    *clips.ENDPOINTS,
-    *lips.ENDPOINTS,
-    *scenes.ENDPOINTS,
-    *sound.ENDPOINTS,
-    *images.ENDPOINTS,
-    *library.ENDPOINTS,
-    *operation.ENDPOINTS,
-    *solutions.ENDPOINTS,
-    *account.ENDPOINTS,
-)
+ENDPOINTS: tuple[Endpoint, ...]  # every row, in the order of the files; made by `__getattr__`
 
-_CLASSES: frozenset[type[Any]] = frozenset(endpoint.request for endpoint in ENDPOINTS)
-_OPERATIONS = frozenset(endpoint.name.partition("/")[0] for endpoint in ENDPOINTS if endpoint.standard == "new")
-_BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
-# Requests of one class for many endpoints are not among these: what they ask for is in the object.
-_BY_REQUEST: dict[type[Any], Endpoint] = {
-    endpoint.request: endpoint for endpoint in ENDPOINTS if endpoint.request not in (Operation, Solution)
+# File → the names of its rows; "word/" stands for every name that begins so.
+_FILES: Mapping[str, tuple[str, ...]] = {
+    "video": ("text2video", "image2video", "omni-video"),
+    "clips": ("multi-image2video", "motion-control", "video-extend", "effects"),
+    "lips": ("avatar", "lip-sync", "advanced-lip-sync", "identify-face"),
+    "scenes": (
+        *("multi-elements", "init-selection", "add-selection", "delete-selection", "clear-selection"),
+        *("preview-selection", "image-recognize"),
+    ),
+    "sound": ("tts", "text-to-audio", "video-to-audio"),
+    "images": ("generations", "omni-image", "multi-image2image", "expand", "virtual-try-on", "ai-multi-shot"),
+    "library": (
+        *("custom-voices", "presets-voices", "delete-voices"),
+        *("custom-elements", "presets-elements", "delete-elements"),
+    ),
+    "operation": ("text-to-video/", "image-to-video/", "omni-video/", "motion-control/"),
+    "solutions": ("solutions/",),
+    "account": ("account/",),
 }
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
+_FILE_OF_MODULE = {f"{__name__}.{file}": file for file in _FILES}
+
+# Of the files that were imported so far.
+_BY_NAME: dict[str, Endpoint] = {}
+_BY_REQUEST: dict[type[Any], Endpoint] = {}
+# Standards of which one class serves many endpoints, and every name is one; with a name as an example.
+_MANY: Mapping[str, str] = {"new": "image-to-video/kling-3.0", "solutions": "solutions/e-commerce/goods_studio"}
+
+if not TYPE_CHECKING:  # for a type checker it would make every name a good one
+
+    def __getattr__(name: str) -> Any:
+        if name in _FILES:
+            return import_module(f".{name}", __name__)
+        if name != "ENDPOINTS":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals().setdefault(name, _every_row())
+
+
+def _every_row() -> tuple[Endpoint, ...]:
+    return tuple(row for file in _FILES for row in _rows_of(file))
+
+
+@cache
+def _rows_of(file: str) -> tuple[Endpoint, ...]:
+    """Import a file, and give its rows; twice, or in two threads at once, does no harm."""
+    rows: tuple[Endpoint, ...] = import_module(f".{file}", __name__).ENDPOINTS
+    for row in rows:
+        _BY_NAME[row.name] = row
+        _BY_REQUEST.setdefault(row.request, row)
+    return rows
+
+
+def _row_of(kind: Any) -> Endpoint | None:
+    """Give the first row of a request class; None if it is no such class."""
+    if kind not in _BY_REQUEST and kind.__module__ in _FILE_OF_MODULE:
+        _rows_of(_FILE_OF_MODULE[kind.__module__])
+    return _BY_REQUEST.get(kind)
+
+
+def _operation_row(word: str, model: str) -> Endpoint:
+    from .operation import operation_row  # noqa: PLC0415 - only for who uses the new standard
+
+    return operation_row(word, model)
+
+
+def _solution_row(area: str | None, name: str) -> Endpoint:
+    from .solutions import solution_row  # noqa: PLC0415 - only for who uses Solutions
+
+    return solution_row(area, name)
 
 
 def find_endpoint(what: object) -> Endpoint:
@@ -65,17 +119,18 @@ def find_endpoint(what: object) -> Endpoint:
         return what
     if isinstance(what, str):
         return _named(what)
-    if isinstance(what, Operation):
-        return operation_row(what.operation, what.model)
-    if isinstance(what, Solution):
-        return solution_row(what.area, what.name)
     kind = what if isinstance(what, type) else type(what)
-    if kind in _BY_REQUEST:
-        return _BY_REQUEST[kind]
-    if kind in (Operation, Solution):
-        example = "image-to-video/kling-3.0" if kind is Operation else "solutions/e-commerce/goods_studio"
-        raise ConfigError(f"{kind.__name__} serves many endpoints: name one, as {example!r}")
-    raise ConfigError(f"{kind.__name__} is not a request of this package")
+    row = _row_of(kind)
+    if row is None:
+        raise ConfigError(f"{kind.__name__} is not a request of this package")
+    if row.standard not in _MANY:
+        return row
+    if kind is what:
+        raise ConfigError(f"{kind.__name__} serves many endpoints: name one, as {_MANY[row.standard]!r}")
+    request: Any = what
+    if row.standard == "new":
+        return _operation_row(request.operation, request.model)
+    return _solution_row(request.area, request.name)
 
 
 def _named(name: str) -> Endpoint:
@@ -83,12 +138,18 @@ def _named(name: str) -> Endpoint:
     if row is not None:
         return row
     first, *rest = name.split("/")
-    if first == "solutions" and len(rest) in (1, 2):
-        return solution_row(rest[0] if len(rest) == 2 else None, rest[-1])
-    near = difflib.get_close_matches(name, _BY_NAME, n=1) or [known for known in _BY_NAME if name and name in known][:1]
-    if len(rest) == 1 and first in _OPERATIONS:
-        return operation_row(first, rest[0])
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_BY_NAME)}"
+    file = _FILE_OF.get(f"{first}/" if rest else name)
+    if file is not None:
+        _rows_of(file)
+        if name in _BY_NAME:
+            return _BY_NAME[name]
+    if file == "operation" and len(rest) == 1:
+        return _operation_row(first, rest[0])
+    if file == "solutions" and len(rest) in (1, 2):
+        return _solution_row(rest[0] if len(rest) == 2 else None, rest[-1])
+    known = [row.name for row in _every_row()]
+    near = difflib.get_close_matches(name, known, n=1) or [each for each in known if name and name in each][:1]
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
     raise ConfigError(f"no endpoint is called {name!r}; {hint}")
 
 
@@ -98,9 +159,9 @@ def endpoint_of(request: object) -> Endpoint:
     Raises:
         ConfigError: it is not one, but its class, a mapping, a text, or something else.
     """
-    if type(request) in _CLASSES:
+    if _row_of(type(request)) is not None:
         return find_endpoint(request)
-    if isinstance(request, type) and request in _CLASSES:
+    if isinstance(request, type) and _row_of(request) is not None:
         raise ConfigError(f"{request.__name__} is a class: make a request of it, {request.__name__}(...)")
     raise ConfigError(
         f"a {type(request).__name__} is not a request: give TextToVideo(prompt=...) or another of its kind"
@@ -109,9 +170,8 @@ def endpoint_of(request: object) -> Endpoint:
 
 def list_row(what: object) -> Endpoint:
     """Find the row whose list holds the tasks of an endpoint; of the new standard one list holds them all."""
-    if what in (Operation, Solution):
-        return next(row for row in ENDPOINTS if row.request is what)
-    return find_endpoint(what)
+    row = _row_of(what) if isinstance(what, type) else None
+    return find_endpoint(what) if row is None else row
 
 
 def request_from(row: Endpoint, fields: Mapping[str, object]) -> Any:
@@ -121,9 +181,9 @@ def request_from(row: Endpoint, fields: Mapping[str, object]) -> Any:
         InvalidRequest: as `from_mapping`.
     """
     fixed: dict[str, object] = {}
-    if row.request is Operation:
+    if row.standard == "new":
         fixed["operation"], fixed["model"] = row.name.split("/")
-    elif row.request is Solution:
+    elif row.standard == "solutions":
         _, *area, fixed["name"] = row.name.split("/")
         fixed.update({"area": area[0]} if area else {})
     return from_mapping(row.request, {**fixed, **fields})

@@ -145,6 +145,9 @@ ALLOWED: dict[str, str] = {
     "fastapi": "fastapi.callbacks fastapi.jobs fastapi.lifespan",
 }
 
+# Who imports modules by their names, when they are asked for: the dict of which they are the keys.
+BY_NAME = {"": "_NAMES", "endpoints": "_FILES"}
+
 # What the command may use of the package, besides its own modules: the public face and what it shows.
 CLI_ALLOWED = {
     *("_version", "dialects", "download", "emulator", "errors", "job", "models", "prices", "session"),
@@ -154,8 +157,8 @@ CLI_ALLOWED = {
 
 # These decide and translate: the same arguments give the same answer. `now` and `rng` are arguments.
 PURE = (
-    *("errors", "models", "dialects", "prices", "wire", "calls", "auth", "lifecycle", "slots", "deadlines", "webhook"),
-    *("reach", "hazards", "hints", "pace", "terms", "bands", "lookups", "queues", "sweep", "addresses"),
+    *("", "errors", "models", "dialects", "prices", "wire", "calls", "auth", "lifecycle", "slots", "deadlines"),
+    *("reach", "hazards", "hints", "pace", "terms", "bands", "lookups", "queues", "sweep", "addresses", "webhook"),
     *(name for name in ALLOWED if name.partition(".")[0] == "endpoints"),
 )
 IMPURE_LIBRARIES = frozenset({"aiohttp", "asyncio", "secrets", "socket", "threading", "time", "uuid"})
@@ -194,6 +197,7 @@ ROOT_TASKS: dict[str, int] = {"runtime": 2, "session": 1, "fastapi.lifespan": 1,
 
 LONGEST = 400
 LONG: dict[str, str] = {
+    "": "every public name in the three forms in which it is looked for: by type checkers, by `import *`, by a program",
     "errors": "one class per kind of trouble, most of it docstrings; a user looks in one place",
     "wire": "one normaliser for all dialects, in one place (design.md 3)",
     "session": "the public face; half of it is docstrings",
@@ -273,12 +277,24 @@ def imports_of(name: str) -> tuple[Import, ...]:
         if isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
         for inner in ast.walk(node)
     }
-    return tuple(
+    written = tuple(
         Import(target, is_ours, id(node) in types, node.lineno)
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for target, is_ours in _targets(node, module)
     )
+    return written + tuple(_by_name(module))
+
+
+def _by_name(module: Module) -> Iterator[Import]:
+    """The modules of a table from which they are imported by their names, when they are asked for."""
+    for node in module.tree.body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == BY_NAME.get(module.name):
+            assert isinstance(node.value, ast.Dict)
+            for key in node.value.keys:
+                assert isinstance(key, ast.Constant)
+                assert isinstance(key.value, str)
+                yield Import(f"{module.folder}.{key.value}".lstrip("."), True, False, key.lineno)
 
 
 def _targets(node: ast.Import | ast.ImportFrom, module: Module) -> Iterator[tuple[str, bool]]:
@@ -392,6 +408,19 @@ def test_libraries_are_imported_by_their_own_doors(library: str) -> None:
     folders = [door_name.removesuffix(".*") for door_name in allowed if door_name.endswith(".*")]
     users = {name for name in modules() if library in foreign(name)}
     assert {name for name in users if name not in allowed and not any(is_under(name, f) for f in folders)} == set()
+
+
+def test_modules_are_imported_by_name_only_from_a_table() -> None:
+    word = re.compile(r"(?:^|\.)(?:import_module|__import__)$")
+    users = {
+        name
+        for name, module in modules().items()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Name | ast.Attribute) and word.search(ast.unparse(node))
+    }
+    assert users == set(BY_NAME)
+    for name, table in BY_NAME.items():
+        assert list(_by_name(modules()[name])), f"{name!r} has no table {table}"
 
 
 # --- clock, chance and tasks ---------------------------------------------------------------------------------------
