@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,7 @@ _LIMIT_S: Final = 3600.0
 _HEAD_S: Final = 60.0  # until an answer begins, redirects and all
 # Slower than this is taken for a server that means to hold us; several at once share one line.
 _LEAST_BYTES_PER_S: Final = 32 * 1024
+_ENDINGS: Final = (*CONTENT_TYPES, ".bin")  # every one that a saved file may have
 
 
 @attrs.frozen
@@ -55,12 +57,33 @@ class Saved:
     content_type: str = "application/octet-stream"
 
 
+def stems_of(stem: str, number: int) -> list[str]:
+    """Give the names, without their endings, of so many files of one result."""
+    return [stem] if number == 1 else [f"{stem}-{index + 1}" for index in range(number)]
+
+
+def find_saved(folder: Path, stem: str) -> tuple[Path, int] | None:
+    """Give the file that was saved there under a name, whatever its ending, and its length in bytes; None: nothing.
+
+    What is empty or no plain file does not count.
+    """
+    for ending in _ENDINGS if is_safe_name(stem) else ():
+        path = folder / f"{stem}{ending}"
+        try:
+            found = path.stat()
+        except OSError:
+            continue
+        if stat.S_ISREG(found.st_mode) and found.st_size:
+            return path, found.st_size
+    return None
+
+
 class Downloader:
     """Saves the assets of results; several at a time.
 
     Args:
         host: whose results they are; one on loopback, as the emulator, may keep its files there.
-        refresh: asks once for a result with fresh URLs; None: there are none.
+        refresh: asks once for a result with fresh URLs; None: there are none. A KlingError tells why.
         at_once: most files on their way at once.
         limit_s: seconds one file may take, all tries together.
         networks: private networks from which files may be fetched.
@@ -106,7 +129,7 @@ class Downloader:
         sink = FolderSink(where) if isinstance(where, Path) else where
         source = Source(result, self._refresh)
         number = len(result.assets)
-        stems = [stem if number == 1 else f"{stem}-{index + 1}" for index in range(number)]
+        stems = stems_of(stem, number)
         most_bytes = _MOST_BYTES if max_bytes is None else max_bytes
         if isinstance(sink, FolderSink):
             await sink.place(stem)  # a folder that cannot be made is told before anything is asked for

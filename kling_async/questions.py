@@ -285,11 +285,8 @@ class Questions:
             raise error.anew(paid="no") from None
 
     async def _refresh(self, result: Result) -> Result | None:
-        """Ask once for fresh URLs of a result whose old ones do not work any more."""
-        try:
-            observation = await self.query(result.task_id, result.endpoint)
-        except KlingError:
-            return None
+        """Ask once for fresh URLs of a result whose old ones do not work any more; raises as `query`."""
+        observation = await self.query(result.task_id, result.endpoint)
         return attrs.evolve(result, assets=observation.assets) if observation.assets else None
 
     # --- the account -----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from .endpoints import find_endpoint
 from .errors import ConfigError, JournalError
 from .journal import Entry, Journal
 from .journal_sqlite import SqliteJournal
-from .models import Result, Succeeded
+from .models import Outcome, Result, Succeeded
 from .owners import has_ended
 from .recorder import outcome_from
 
@@ -60,12 +60,17 @@ def holder_of(entry: Entry, now: float) -> str | None:
     return f"process {pid} on {machine}" if pid.isdecimal() else "a session"
 
 
-def result_of(entry: Entry, host: Host) -> Result | None:
-    """Give the result of a job that has succeeded; None where there is none, or it cannot be read."""
+def ending_of(entry: Entry, host: Host) -> Outcome | None:
+    """Give how a job ended, as it was recorded; None where this release cannot read it."""
     try:
-        outcome = outcome_from(entry, find_endpoint(entry.endpoint), host.retention_s)
+        return outcome_from(entry, find_endpoint(entry.endpoint), host.retention_s)
     except ConfigError:  # written by a release that knows more
         return None
+
+
+def result_of(entry: Entry, host: Host) -> Result | None:
+    """Give the result of a job that has succeeded; None where there is none, or it cannot be read."""
+    outcome = ending_of(entry, host)
     return outcome.result if isinstance(outcome, Succeeded) else None
 
 

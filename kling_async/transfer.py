@@ -20,7 +20,7 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from .errors import DownloadError, clean_text
+from .errors import AuthError, DownloadError, KlingError, SessionError, clean_text
 from .models import Asset, AssetKind, Result
 from .part_file import HEAD_BYTES, Origin, PartFile
 
@@ -74,17 +74,28 @@ class Source:
     result: Result
     _refresh: Callable[[Result], Awaitable[Result | None]]
     _is_asked: bool = False
+    _refused: KlingError | None = None
     _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
     async def renew(self, seen: Result) -> bool:
-        """Get fresh URLs in place of those of `seen`; False: there are none to be had."""
+        """Get fresh URLs in place of those of `seen`; False: there are none to be had.
+
+        Raises:
+            KlingError: why the host gave none.
+        """
         async with self._turn:  # whoever comes second finds them there
             if self.result is not seen:
                 return True
+            if self._refused is not None:
+                raise self._refused.anew()
             if self._is_asked:
                 return False
             self._is_asked = True
-            fresh = await self._refresh(seen)
+            try:
+                fresh = await self._refresh(seen)
+            except KlingError as error:
+                self._refused = error.anew()
+                raise
             if fresh is None or len(fresh.assets) < len(seen.assets):
                 return False
             self.result = fresh
@@ -172,6 +183,7 @@ class Transfer:
 
         Raises:
             DownloadError: it cannot be had.
+            SessionError: the session has ended.
         """
         while self._response is None and not self.is_whole:
             try:
@@ -180,7 +192,15 @@ class Transfer:
                 await self._pause(error)
             except Stale as error:
                 self.close()
-                if not await self._source.renew(self._result):
+                try:
+                    is_fresh = await self._source.renew(self._result)
+                except SessionError:
+                    raise
+                except KlingError as why:
+                    # A key that is refused is refused for all files, so the caller has to know it by its class.
+                    cause = why.anew() if isinstance(why, AuthError) else None
+                    raise self._given_up(f"{error}, and there is no fresh one: {why}") from cause
+                if not is_fresh:
                     raise self._given_up(error) from None
                 self._result = self._source.result
 
@@ -345,7 +365,7 @@ class Transfer:
         _log.debug("task %s, %s: %s; trying again", self._result.task_id, self.shown, error)
         await asyncio.sleep(0.5 * (_TRIES - self._left))
 
-    def _given_up(self, error: Exception) -> DownloadError:
+    def _given_up(self, error: Exception | str) -> DownloadError:
         return DownloadError(f"{self.shown}: {error}")
 
 

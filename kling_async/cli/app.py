@@ -26,6 +26,7 @@ Examples:
   kling generate "Waves on a pebble beach" --endpoint text-to-audio -d 5
   kling bulk shots.csv --out clips/ --dry-run
   kling bulk shots.csv --out clips/ --max-cost 20
+  kling download --journal jobs.db --out clips/
 
 \b
 Exit codes:
@@ -432,6 +433,53 @@ def adopt(
         return go_on(talk, connection, out=out, missing=missing)
 
     carry_out(talk, action)
+
+
+@app.command(rich_help_panel=_KEEP)
+def download(
+    *,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="JOB_OR_TASK_ID", help="Which ones. Unset: all of the journal.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Save the files there.", rich_help_panel=_OUTPUT)
+    ],
+    journal: Annotated[
+        Path | None, typer.Option("--journal", metavar="FILE", help="File that knows the jobs; it is only read.")
+    ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint", metavar="NAME", help="Without a journal: what made the tasks, a name of `kling endpoints`."
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Without a journal: wait for tasks that still run, and save them too.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    base_url: BaseUrl = None,
+    api_key_file: ApiKeyFile = None,
+    retry_for: RetryFor = 20.0,
+) -> None:
+    """Save the files of jobs that are done, as far as DIR does not have them.
+
+    Nothing is made and nothing is billed. Files are called as the command
+    that made them called them; what is there under its name is kept. Where a
+    URL has expired, the host is asked for another. With --json one object for
+    each job, also for those whose files were there.
+
+    A job that is not done is told, and left to `kling adopt`. Ctrl-C leaves
+    no half file; the same command goes on.
+    """
+    from .download import Order
+    from .download import download as save
+
+    talk = Talk(quiet=quiet, as_json=as_json)
+    connection = Connection(base_url=base_url, api_key_file=api_key_file, retry_for_s=retry_for, journal=journal)
+    order = Order(ids=tuple(ids or ()), out=out, endpoint=endpoint, waits=wait)
+    carry_out(talk, lambda: save(talk, connection, order))
 
 
 @app.command(rich_help_panel=_KEEP)

@@ -281,7 +281,8 @@ def _message_of(plain: dict[str, object]) -> str:
 
 def was_interrupted(crew: Crew, interrupt: Interrupt) -> bool:
     """Tell whether the user ended it early, and something was left."""
-    left = crew.tally.open or crew.tally.unsent or crew.tally.kept
+    tally = crew.tally
+    left = tally.open or tally.unsent or tally.kept or tally.unseen
     return (interrupt.is_asked or interrupt.is_draining) and not crew.gave_up and bool(left)
 
 

@@ -25,6 +25,7 @@ _NO_KEY = (
     "or give --api-key-file PATH.\nNo account? `kling demo` shows everything without one."
 )
 _GRACE_S = 5.0
+_TRIAL_BYTES = 256 * 1024  # as much as a file gets at once
 
 
 @attrs.frozen(kw_only=True)
@@ -121,10 +122,22 @@ def make_folder(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
     except FileExistsError:
         raise Fail(f"{path} is not a folder") from None
     except OSError as error:
         raise Fail(f"cannot write to the folder {path}: {error.strerror}") from None
+    try_folder(path)
     return path
+
+
+def try_folder(path: Path) -> None:
+    """Write a little into a folder.
+
+    Raises:
+        Fail: that is not possible.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(bytes(_TRIAL_BYTES))
+    except OSError as error:
+        raise Fail(f"cannot write to the folder {path}: {error.strerror}") from None

@@ -1,6 +1,6 @@
 """Many jobs on one session: submitted as there is room, saved as they come, and accounted for to the last one.
 
-Stage: door. Before: inputs. After: session. Shared by `generate`, `bulk` and `demo`.
+Stage: door. Before: inputs. After: session. Shared by all commands that make or save something.
 
 Theory. Every entry ends as exactly one Done, whatever happens: that is what the summary counts and what the exit code
 is made of. On an interruption, what was not sent is given up (it cost nothing), what is being saved gets a moment, the
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
 
@@ -23,11 +23,8 @@ import attrs
 from ..download import Saved
 from ..endpoints import find_endpoint
 from ..errors import (
-    AccountError,
-    AuthError,
-    ConnectFailed,
+    DownloadError,
     JobAbandoned,
-    JournalError,
     KlingError,
     Paid,
     SessionClosed,
@@ -36,18 +33,20 @@ from ..errors import (
 from ..job import Job
 from ..models import Result, Status
 from ..session import KlingSession
-from .exits import Exit, Fail
+from .connect import try_folder
+from .exits import NO_RIGHT, Exit, Fail, exit_of, is_hopeless
 from .inputs import Entry
 from .interrupt import Interrupt
+from .naming import files_of, name_of
 from .tally import Done, Tally
 
 _MOST_OPEN = 1000
 _MOST_CALLS = 4  # they take no slots, and one that is refused for now is not sent again
+_MOST_FETCHES = 16  # more files than the session takes at once, so that none waits for a name to be looked up
 _SAVING_GRACE_S = 3.0
 _TICK_S = 0.05
 _LOOK_S = 0.2
 _NOT_SAVED = "the command was ended before its files were saved"
-_NO_RIGHT = 1103  # no right to this model: says nothing about jobs with another one
 
 
 class Crew:
@@ -59,8 +58,9 @@ class Crew:
         total: number of entries, for the display.
         out: where clips are saved; None: they are not.
         on_done: called for each end, in the order of the ends.
-        resume: the command that goes on with what is left in the journal; None: there is no journal.
+        resume: the command that goes on with what is left; None: it cannot be gone on with, there is no journal.
         keep: writes an end down, and gives it with that, before `on_done`; not called for what the command leaves.
+        ended: how many of the entries, the last ones, are about jobs that ended before.
 
     Attributes:
         tally: what is done so far.
@@ -78,6 +78,7 @@ class Crew:
         on_done: Callable[[Done], None],
         resume: str | None = None,
         keep: Callable[[Done], Awaitable[Done]] | None = None,
+        ended: int = 0,
     ) -> None:
         self.session = session
         self.tally: Tally = Tally(total)
@@ -88,8 +89,10 @@ class Crew:
         self._out = out
         self._on_done = on_done
         self._keep = keep
+        self._ended = ended
         self._room = asyncio.Semaphore(_MOST_OPEN)
         self._lines = asyncio.Semaphore(_MOST_CALLS)
+        self._fetches = asyncio.Semaphore(_MOST_FETCHES)
         self._jobs: dict[str, Job] = {}
         self._saving: set[asyncio.Task[None]] = set()
         self._turns = 0
@@ -97,8 +100,12 @@ class Crew:
         self._idle = asyncio.Event()  # no submit is under way
         self._idle.set()
 
-    async def work(self, entries: Iterable[Entry]) -> Tally:
+    async def work(self, entries: Iterable[Entry] | AsyncIterable[Entry]) -> Tally:
         """Do them all, or as many as there is time for.
+
+        Args:
+            entries: taken as there is room. Of a file no more than were counted; an asynchronous source is taken to
+                its end, and what it raises as Fail or KlingError ends the work.
 
         Raises:
             KlingError: the session crashed.
@@ -119,20 +126,24 @@ class Crew:
             await asyncio.wait({working, leaving, holding, watching, draining})
         return self.tally
 
-    async def _work(self, entries: Iterable[Entry]) -> None:
-        source = islice(entries, self.tally.total)
-        async with asyncio.TaskGroup() as group:
+    async def _work(self, entries: Iterable[Entry] | AsyncIterable[Entry]) -> None:
+        async with aclosing(_source(entries, self.tally.total)) as source, asyncio.TaskGroup() as group:
             while True:
                 await self._room.acquire()
-                entry = None if self._stopping.is_set() else self._next(source)
+                entry = None if self._stopping.is_set() else await self._next(source)
                 if entry is None:
                     break
+                if self.tally.submitted == self.tally.total:
+                    self.tally.total += 1  # of a journal that grows
                 self._turns += 1
                 if self._turns % 64 == 0:
                     await asyncio.sleep(0)  # the display and the signals have their turn
                 if entry.passed is not None:
-                    self.tally.pass_over(entry.passed)
-                    self._room.release()
+                    self._pass_over(entry)
+                    continue
+                if entry.find is not None:
+                    self.tally.submitted += 1
+                    group.create_task(self._find(entry, entry.find))
                     continue
                 if entry.refused is not None:
                     self.tally.submitted += 1
@@ -150,19 +161,32 @@ class Crew:
                 if job is not None:
                     group.create_task(self._follow(entry, job))
             # What an earlier run put into the journal is there still; lines of a file were not begun.
-            while self._stopping.is_set() and self.resume is not None and (left := self._next(source)) is not None:
-                if left.job is None and left.result is None:
+            while (
+                self._stopping.is_set() and self.resume is not None and (left := await self._next(source)) is not None
+            ):
+                if left.job is None:
                     break
                 self.tally.submitted += 1
                 self.tally.kept += 1
-            self.tally.unsent += self.tally.total - self.tally.submitted
+            left_over = max(0, self.tally.total - self.tally.submitted)
+            self.tally.unseen = min(left_over, self._ended)
+            self.tally.unsent += left_over - self.tally.unseen
 
-    def _next(self, source: Iterator[Entry]) -> Entry | None:
+    async def _next(self, source: AsyncIterator[Entry]) -> Entry | None:
         try:
-            return next(source, None)
+            return await anext(source, None)
         except Fail as error:  # the file was changed after it was checked
             self.trouble = error
-            return None
+        except KlingError as error:  # so was the journal
+            self.trouble = Fail(str(error), exit_of(error))
+        return None
+
+    def _pass_over(self, entry: Entry) -> None:
+        assert entry.passed is not None
+        self.tally.pass_over(entry.passed)
+        self._room.release()
+        if entry.saved:
+            self._tell(Done(entry=entry, result=entry.result, saved=entry.saved))
 
     async def _submit(self, entry: Entry) -> Job | None:
         self.tally.submitted += 1
@@ -217,23 +241,52 @@ class Crew:
             raise
         await self._finish(done)
 
+    async def _find(self, entry: Entry, find: Callable[[], Awaitable[Entry]]) -> None:
+        """Find out what is to be done, and do it."""
+        self.tally.asking += 1
+        try:
+            found = await find()
+        except KlingError as error:
+            await self._finish(Done(entry=entry, error=error))
+            return
+        finally:
+            self.tally.asking -= 1
+        if found.passed is not None:
+            self.tally.submitted -= 1
+            self._pass_over(found)
+        elif found.result is not None:
+            await self._fetch(found, found.result)
+        else:
+            await self._finish(Done(entry=found, error=found.refused))
+
     async def _fetch(self, entry: Entry, result: Result) -> None:
         """Save what an earlier run had made."""
         done = Done(entry=entry, result=result)
+        left = attrs.evolve(done, error=SessionClosed(_NOT_SAVED, paid="yes").anew(task_id=result.task_id))
         assert self._out is not None
         try:
-            done = attrs.evolve(done, saved=await self._save(entry, result, self._out))
+            async with self._fetches:
+                saved = None if self._stopping.is_set() else await self._save(entry, result, self._out)
+            done = left if saved is None else attrs.evolve(done, saved=saved)
         except KlingError as error:
             done = attrs.evolve(done, error=error.anew(task_id=result.task_id, paid="yes"))
+            if isinstance(error, DownloadError) and not error.retryable:
+                self._try_folder(self._out)
         except asyncio.CancelledError:
-            left = SessionClosed(_NOT_SAVED, paid="yes").anew(task_id=result.task_id)
-            self._end(attrs.evolve(done, error=left))
+            self._end(left)
             raise
         await self._finish(done)
 
+    def _try_folder(self, out: Path) -> None:
+        """Stop where nothing can be written any more: every other file would meet the same."""
+        try:
+            try_folder(out)
+        except Fail as error:
+            self.trouble = Fail(f"Nothing more is saved: {error}", Exit.FAILED)
+            self._give_up()
+
     async def _save(self, entry: Entry, result: Result, out: Path) -> tuple[Saved, ...]:
-        # The picture of an element is one of those it was made of: nothing to save.
-        assets = tuple(asset for asset in result.assets if asset.kind != "element")
+        assets = files_of(result)
         if not assets:
             return ()
         task = asyncio.current_task()
@@ -264,8 +317,11 @@ class Crew:
             self._jobs.pop(done.job.id, None)
         self._room.release()
         self.tally.add(done, is_kept=self.resume is not None)
-        if done.error is not None and _is_hopeless(done.error):
+        if done.error is not None and is_hopeless(done.error):
             self._give_up()
+        self._tell(done)
+
+    def _tell(self, done: Done) -> None:
         try:
             self._on_done(done)
         except OSError as error:
@@ -287,7 +343,7 @@ class Crew:
         """End when the account or its key is refused: the session waits for another, which nobody can give it here."""
         while True:
             stats = self.session.stats
-            if stats.paused is not None and stats.paused_code != _NO_RIGHT:
+            if stats.paused is not None and stats.paused_code != NO_RIGHT:
                 self.trouble = Fail(f"Nothing more is sent: {stats.paused}", Exit.REFUSED)
                 self._give_up()
                 return
@@ -322,22 +378,15 @@ class Crew:
         await self.session.aclose()
 
 
-def _is_hopeless(error: KlingError) -> bool:
-    """Tell whether every other job would meet the same: sending on would only repeat it, or hammer the host."""
-    if isinstance(error, AccountError):
-        return error.code != _NO_RIGHT
-    return isinstance(error, AuthError | ConnectFailed | JournalError)
-
-
 def _not_saved(job: Job) -> KlingError:
     paid: Paid = "maybe" if job.task_id is None else "yes"
     return SessionClosed(_NOT_SAVED, paid=paid).anew(job_id=job.id, task_id=job.task_id)
 
 
-def name_of(entry: Entry, result: Result) -> str:
-    """Name its files after its job where the user named it, else after line and task: nothing is overwritten."""
-    named = entry.name if entry.row is not None else entry.job_id
-    if named is not None:
-        return re.sub(r"\A[^A-Za-z0-9]", "x", named)
-    task = re.sub(r"[^A-Za-z0-9_-]", "_", result.task_id)[:80]
-    return re.sub(r"\A-", "_", task) if entry.stem is None else f"{entry.stem}-{task}"
+async def _source(entries: Iterable[Entry] | AsyncIterable[Entry], most: int) -> AsyncGenerator[Entry, None]:
+    if isinstance(entries, AsyncIterable):
+        async for entry in entries:
+            yield entry
+    else:
+        for entry in islice(entries, most):
+            yield entry

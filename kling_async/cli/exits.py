@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from ..errors import AccountError, AuthError, ConfigError, ConnectFailed, InvalidRequest, KlingError
+from ..errors import (
+    AccountError,
+    AuthError,
+    ConfigError,
+    ConnectFailed,
+    DownloadError,
+    InvalidRequest,
+    JournalError,
+    KlingError,
+)
+
+NO_RIGHT = 1103  # no right to this model: says nothing about jobs with another one
 
 
 class Exit(IntEnum):
@@ -43,6 +54,8 @@ def exit_of(error: KlingError) -> Exit:
     """
     if isinstance(error, AuthError | AccountError):
         return Exit.REFUSED
+    if isinstance(error, DownloadError) and isinstance(error.__cause__, AuthError):
+        return Exit.REFUSED  # the file's URL had expired, and the host gave no other
     if isinstance(error, ConnectFailed):
         return Exit.UNREACHABLE
     if isinstance(error, ConfigError | InvalidRequest):
@@ -50,6 +63,15 @@ def exit_of(error: KlingError) -> Exit:
     if error.paid == "maybe" and error.task_id is None:
         return Exit.UNRESOLVED
     return Exit.FAILED
+
+
+def is_hopeless(error: KlingError) -> bool:
+    """Tell whether every other job would meet the same: sending on would only repeat it, or hammer the host."""
+    if isinstance(error, DownloadError):  # its URL had expired, and the host was asked for another
+        return isinstance(error.__cause__, AuthError)
+    if isinstance(error, AccountError):
+        return error.code != NO_RIGHT
+    return isinstance(error, AuthError | ConnectFailed | JournalError)
 
 
 PAID = {"no": "not paid", "maybe": "perhaps paid", "yes": "paid"}

@@ -12,13 +12,14 @@ import shutil
 import sys
 import tempfile
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
 import attrs
 
 from ..dialects import Host
+from ..download import Saved
 from ..endpoints import find_endpoint
 from ..errors import KlingError, clean_text
 from ..job import Job
@@ -55,6 +56,10 @@ class Entry:
         job: its job, where it was submitted in an earlier run.
         result: what that made, where only the files are left to be saved.
         metadata: what the journal shall keep with it; None: its line.
+        find: finds out at its turn what is to be done; asks the host.
+        state: where its job stands, where that is known without a handle.
+        saved: its files, where they were there before.
+        is_shared: other jobs have the same name, so the task's id is needed to tell the files apart.
         refused: why the row is wrong.
         passed: why nothing is done about it: "done" or "failed" in an earlier run, "held" back, left "out".
         row: what it was made from, for whoever made it.
@@ -70,6 +75,10 @@ class Entry:
     job: Job | None = None
     result: Result | None = None
     metadata: Mapping[str, object] | None = None
+    find: Callable[[], Awaitable[Entry]] | None = attrs.field(default=None, repr=False)
+    state: str | None = None
+    saved: tuple[Saved, ...] = ()
+    is_shared: bool = False
     refused: KlingError | None = None
     passed: Passed | None = None
     row: Any = attrs.field(default=None, repr=False)

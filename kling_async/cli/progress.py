@@ -55,6 +55,7 @@ class View:
         before: jobs that ended in an earlier run, and those that are held back.
         rate: jobs that end per second, of late; 0 where that is not known.
         price: what it costs so far by the price list, USD; None where that is not counted.
+        is_making: whether jobs are made or followed; else files of jobs are saved that have ended.
     """
 
     total: int
@@ -70,6 +71,7 @@ class View:
     before: int = 0
     rate: float = 0.0
     price: Decimal | None = None
+    is_making: bool = True
 
     @property
     def waiting(self) -> int:
@@ -93,14 +95,19 @@ class View:
                 (self.fine, word),
                 (self.bad, "failed"),
             ]
-            return next((name for number, name in known if number), "waiting to be sent")
-        parts = [f"{self.fine:,} {word}", f"{self.running:,} running", f"{self.waiting:,} waiting"]
+            return next(
+                (name for number, name in known if number), "waiting to be sent" if self.is_making else "waiting"
+            )
+        parts = [f"{self.fine:,} {word}"]
+        if self.is_making or self.running:
+            parts.append(f"{self.running:,} running")
+        parts.append(f"{self.waiting:,} waiting")
         for number, name in ((self.saving, "being saved"), (self.sending, "being sent"), (self.unsure, "unsure")):
             if number:
                 parts.append(f"{number:,} {name}")
         parts.append(f"{self.bad:,} failed")
         if self.before:
-            parts.append(f"{self.before:,} before")
+            parts.append(f"{self.before:,} {'before' if self.is_making else 'already there'}")
         return " · ".join(parts)
 
     def figures(self) -> str:
@@ -114,7 +121,9 @@ class View:
             parts.append(f"{self.price:.2f} USD")
         for model, used, limit in self.slots[:2]:
             parts.append(f"{used} of {limit} slots" + (f" of {model}" if model else ""))
-        return " · ".join([*parts, f"{counted(self.queries, 'query', 'queries')} made"])
+        if self.is_making or self.queries:
+            parts.append(f"{counted(self.queries, 'query', 'queries')} made")
+        return " · ".join(parts)
 
 
 class Progress:
@@ -127,6 +136,7 @@ class Progress:
         word: what a job as wished is called ("saved").
         recent: how many of the last ends are shown.
         price: tells what it costs so far, USD.
+        is_making: whether jobs are made or followed, and not only files saved.
     """
 
     def __init__(
@@ -138,6 +148,7 @@ class Progress:
         word: str,
         recent: int = 0,
         price: Callable[[], Decimal] | None = None,
+        is_making: bool = True,
     ) -> None:
         self._talk = talk
         self._session = session
@@ -145,6 +156,7 @@ class Progress:
         self._word = word
         self._recent: deque[str] = deque(maxlen=recent)
         self._price = price
+        self._is_making = is_making
         self._ends: deque[tuple[float, int]] = deque(maxlen=_RATE_OVER_S)
         self._began = time.monotonic()
         self._said = ""
@@ -176,7 +188,9 @@ class Progress:
     def leave(self) -> None:
         """Tell that the signal was taken; from here on the terminal is left as it was found."""
         self.hide()
-        self._talk.say("Stopping: nothing more is sent. Ctrl-C again leaves at once.")
+        self._talk.say(
+            f"Stopping: nothing more is {'sent' if self._is_making else 'fetched'}. Ctrl-C again leaves at once."
+        )
 
     def drain(self) -> None:
         """Tell that the first Ctrl-C was taken."""
@@ -233,6 +247,7 @@ class Progress:
             before=tally.before + tally.failed_before + tally.held,
             rate=self._rate(tally.fine + tally.bad),
             price=None if self._price is None else self._price(),
+            is_making=self._is_making,
         )
 
     def _rate(self, ended: int) -> float:

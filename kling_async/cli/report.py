@@ -24,16 +24,21 @@ def fields_of(done: Done) -> Mapping[str, object]:
     """Give one end as plain data: the lines of --json."""
     job, error = done.job, done.error
     row = _row_of(done)
-    fine = "succeeded" if error is None else "failed"
     plain: dict[str, object] = {
         "line": done.entry.line,
         "job_id": done.entry.job_id if job is None else job.id,
-        "task_id": job.task_id if job is not None else None if done.result is None else done.result.task_id,
-        "endpoint": row.name,
-        "status": str(job.status) if job is not None else fine if done.answer or done.result else "rejected",
+        "task_id": _task_of(done),
+        "endpoint": None if row is None else row.name,
+        "status": str(job.status)
+        if job is not None
+        else done.entry.state or ("succeeded" if done.answer or done.result else "rejected"),
         "urls": [] if done.result is None else list(done.result.urls),
         "files": [str(file) for file in done.files],
-        "paid": error.paid if error is not None else "no" if row.is_free else "yes",
+        "saved": [
+            {"path": str(file.path), "kind": file.kind, "bytes": file.size_bytes, "sha256": file.sha256 or None}
+            for file in done.saved
+        ],
+        "paid": error.paid if error is not None else "no" if row is not None and row.is_free else "yes",
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
         "retryable": None if error is None else error.retryable,
     }
@@ -46,10 +51,19 @@ def fields_of(done: Done) -> Mapping[str, object]:
     return plain
 
 
-def _row_of(done: Done) -> Endpoint:
+def _row_of(done: Done) -> Endpoint | None:
     if done.job is not None:
         return done.job.row
-    return find_endpoint(done.entry.request if done.result is None else done.result.endpoint)
+    what = done.entry.request if done.result is None else done.result.endpoint
+    return None if what is None else find_endpoint(what)
+
+
+def _task_of(done: Done) -> str | None:
+    if done.job is not None:
+        return done.job.task_id
+    if done.result is not None:
+        return done.result.task_id
+    return None if done.error is None else done.error.task_id
 
 
 def data_of(done: Done, *, indent: int | None = 2) -> Iterator[str]:
@@ -102,6 +116,7 @@ def summarise(
         (tally.unsent, "not sent"),
         (len(tally.open), "still open"),
         (tally.kept, "waiting in the journal"),
+        (tally.unseen, "not looked for"),
     ):
         if number:
             parts.append(f"{number:,} {name}")
@@ -121,6 +136,8 @@ def summarise(
 def _state_of(done: Done) -> str:
     if done.job is not None:
         return str(done.job.status)
+    if done.result is not None:
+        return "not saved"
     return "refused" if done.entry.refused is None else "wrong"
 
 
@@ -177,9 +194,11 @@ def _tell_kept(talk: Talk, crew: Crew, resume: str) -> None:
         talk.tell(f"{counted(len(unsaved), 'job')} done, and not saved yet.")
     if tally.unsent:
         talk.tell(f"{counted(tally.unsent, 'job')} not begun, and not in the journal; nothing was paid for that.")
-    if running or tally.kept or unsaved or (tally.unsent and resume.startswith("kling bulk ")):
+    if tally.unseen:
+        talk.tell(f"{counted(tally.unseen, 'job')} done before, whose files were not looked for any more.")
+    if running or tally.kept or unsaved or tally.unseen or (tally.unsent and resume.startswith("kling bulk ")):
         talk.tell("To go on:", "bold")
-        talk.tell(f"  {_saving(resume) if unsaved else resume}", whole=True)
+        talk.tell(f"  {_saving(resume) if unsaved or tally.unseen else resume}", whole=True)
 
 
 def _saving(resume: str) -> str:
@@ -193,7 +212,7 @@ def _is_made(done: Done) -> bool:
 def end(talk: Talk, crew: Crew, *, interrupted: bool) -> Exit:
     """Tell what is open, and why it ended early, and choose the exit code."""
     tally = crew.tally
-    if interrupted or tally.open or tally.kept:
+    if interrupted or tally.open or tally.kept or tally.unseen:
         tell_open(talk, crew)
     elif tally.unsent and not talk.is_quiet:
         talk.tell(f"{counted(tally.unsent, 'job')} not sent, because every other would have met the same.")

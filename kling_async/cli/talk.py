@@ -75,7 +75,11 @@ class Talk:
         if self.is_live and sys.stdout.isatty():
             self.console.print(Text(line), soft_wrap=True)  # above the display, instead of into it
             return
-        sys.stdout.write(line + "\n")
+        try:
+            sys.stdout.write(line + "\n")
+        except UnicodeEncodeError:  # a folder whose name is no text, or a terminal that lacks a letter of it
+            encoding = sys.stdout.encoding
+            sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
 
     def record(self, fields: Mapping[str, object]) -> None:

@@ -84,6 +84,7 @@ class Tally:
         before: jobs that were as wished in an earlier run.
         failed_before: jobs that failed in an earlier run, and were left so.
         held: jobs that were not begun, because a bound of the user's was reached.
+        unseen: jobs done before, whose files were not looked for any more.
     """
 
     total: int
@@ -102,6 +103,7 @@ class Tally:
     before: int = 0
     failed_before: int = 0
     held: int = 0
+    unseen: int = 0
 
     def pass_over(self, why: Passed) -> None:
         """Count a job about which nothing is done."""
@@ -142,7 +144,7 @@ class Tally:
         for code in (Exit.UNRESOLVED, Exit.REFUSED, Exit.UNREACHABLE):
             if code in codes:
                 return code
-        left = self.open or self.unsent or self.kept or self.failed_before or self.held
+        left = self.open or self.unsent or self.kept or self.failed_before or self.held or self.unseen
         if codes == {Exit.USAGE} and not left:
             return Exit.USAGE
         return Exit.FAILED if self.bad or left else Exit.DONE

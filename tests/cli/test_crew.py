@@ -1,7 +1,7 @@
 """The crew on a session that does as it is told: every entry ends once, whatever the session does."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ from kling_async import (
     Asset,
     IdentifyFace,
     Job,
+    JournalCorrupt,
     KlingSession,
     Result,
     Saved,
@@ -144,6 +145,42 @@ def test_a_line_that_went_bad_stops_the_rest() -> None:
     crew, _ = work(Fake(), spoilt(), 5)
     assert str(crew.trouble) == "line 3 is gone"
     assert (crew.tally.fine, crew.tally.unsent) == (2, 3)
+
+
+def test_a_journal_that_breaks_ends_the_rest() -> None:
+    """What was read before is saved; the others are counted as not looked for."""
+
+    async def stored() -> AsyncIterator[Entry]:
+        for entry in entries(2):
+            yield attrs.evolve(entry, result=RESULT)
+        raise JournalCorrupt("line 3 is damaged")
+
+    async def run() -> Crew:
+        session = cast(KlingSession, Fake())
+        crew = Crew(session, Interrupt(), total=5, out=Path(), on_done=lambda _done: None, resume="kling x", ended=5)
+        await crew.work(stored())
+        return crew
+
+    crew = asyncio.run(run())
+    assert (str(crew.trouble), crew.trouble and crew.trouble.code) == ("line 3 is damaged", Exit.FAILED)
+    assert (crew.tally.fine, crew.tally.unseen, crew.tally.unsent) == (2, 3, 0)
+    assert crew.tally.exit_code() is Exit.FAILED
+
+
+def test_a_source_that_grows_is_taken_to_its_end() -> None:
+    """Other processes may end jobs while a journal is read."""
+
+    async def stored() -> AsyncIterator[Entry]:
+        for entry in entries(3):
+            yield attrs.evolve(entry, result=RESULT)
+
+    async def run() -> Crew:
+        crew = Crew(cast(KlingSession, Fake()), Interrupt(), total=1, out=Path(), on_done=lambda _done: None, ended=1)
+        await crew.work(stored())
+        return crew
+
+    tally = asyncio.run(run()).tally
+    assert (tally.fine, tally.total, tally.unseen) == (3, 3, 0)
 
 
 def calls(number: int) -> list[Entry]:

@@ -706,7 +706,7 @@ async def test_a_task_that_is_not_finished_has_no_files_to_go() -> None:
 
 
 async def test_a_result_is_asked_for_anew_where_the_host_answers() -> None:
-    """What a download does with an expired URL: fresh ones, or none, and never an exception of the question."""
+    """What a download does with an expired URL: fresh ones, or why there are none."""
     async with service(duration_s=30.0, url_ttl_s=60.0) as emulator, client(emulator) as kling:
         result = await kling.generate(clip())
         await asyncio.sleep(120)
@@ -714,7 +714,8 @@ async def test_a_result_is_asked_for_anew_where_the_host_answers() -> None:
         assert fresh is not None
         assert fresh.url != result.url
         emulator.faults.append(Fault(action="status", kind="single", status=500, code=5000))
-        assert await kling._refresh(result) is None
+        with pytest.raises(ServerFault):
+            await kling._refresh(result)
 
 
 # --- how jobs of the new standard are asked about --------------------------------------------------------------------
