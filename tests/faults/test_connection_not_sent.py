@@ -20,7 +20,19 @@ from fault_tools import caught, finished
 from fault_tools import client as virtual_client
 from flow_tools import assert_paid_once, clip, service
 
-from kling_async import ConnectFailed, DeadlineExceeded, Host, Job, KlingSession, Policy, Status, official, transport
+from kling_async import (
+    ConnectFailed,
+    ConnectionLost,
+    DeadlineExceeded,
+    Host,
+    Job,
+    KlingSession,
+    Policy,
+    Status,
+    TransportError,
+    official,
+    transport,
+)
 from kling_async.auth import ApiKey, Secret
 from kling_async.emulator import Emulator
 from kling_async.transport import Transport
@@ -126,6 +138,35 @@ async def test_f01_f02_f03_who_waits_notices_nothing() -> None:
         await emulator.__aenter__()
         await finished(jobs)
         assert_paid_once(emulator, 4)
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("stands_still", ["while it connects", "a turn later"])
+async def test_whoever_stood_still_before_the_first_byte_sends_none(stands_still: str) -> None:
+    """Its lease may be over, and another process at it: so leave is asked for last, before and with the first byte."""
+    heard: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(100))
+        writer.close()
+
+    leave = iter([False] if stands_still == "while it connects" else [True, False])
+    async with listening(hear) as port:
+        connection = Transport(official(f"http://127.0.0.1:{port}"), ApiKey(Secret("some-key")), wall=lambda: 0.0)
+        await connection.open()
+        try:
+            with pytest.raises(TransportError) as found:
+                await connection.submit("/v1/videos/text2video", b"{}", lambda: next(leave))
+        finally:
+            await connection.close()
+        while not heard:
+            await asyncio.sleep(0.001)
+    assert heard == [b""]
+    assert next(leave, None) is None, "asked as often as that"
+    if stands_still == "while it connects":  # known for sure, so the job is queued again and not looked for
+        assert (type(found.value), found.value.paid, found.value.retryable) == (ConnectFailed, "no", True)
+    else:
+        assert (type(found.value), found.value.paid) == (ConnectionLost, "maybe")
 
 
 # --- TLS -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import attrs
 import pytest
 from flow_tools import EPOCH, SOCKET, assert_paid_once, client, clip, host_of, kinds, service, wall
 
-from kling_async import AccountError, AuthError, ConfigError, KlingSession, Policy, Status
+from kling_async import AccountError, AuthError, ConfigError, KlingSession, Policy, Status, Throttled
 from kling_async.emulator import Fault
 
 BROKE = [(429, 1100), (429, 1101), (429, 1102), (403, 1103), (429, 1304)]
@@ -117,6 +117,18 @@ async def test_another_key_is_used_from_then_on() -> None:
         assert_paid_once(emulator, 2)
 
 
+async def test_a_key_that_was_answered_for_want_of_a_slot_is_no_wrong_key_from_the_start() -> None:
+    """Only an account that was let in is told that its slots are taken: what is refused then waits, and is sent."""
+    faults = [
+        Fault(action="status", stage="before", kind="create", code=1303, status=429, nth=1),
+        Fault(action="status", stage="before", kind="create", code=1002, status=401, nth=2),
+    ]
+    async with service(faults=faults, duration_s=20.0) as emulator, client(emulator) as kling:
+        assert (await kling.generate(clip())).url
+        assert kinds(emulator)["create"] == 3
+        assert_paid_once(emulator, 1)
+
+
 async def test_a_wrong_key_from_the_start_is_told_at_once() -> None:
     async with service() as emulator, client(emulator, api_key="wrong-key") as kling:
         for index in range(3):
@@ -125,6 +137,19 @@ async def test_a_wrong_key_from_the_start_is_told_at_once() -> None:
             assert caught.value.paid == "no"
         assert asyncio.get_running_loop().time() < 5
         assert kling.stats.paused is None
+
+
+async def test_a_host_that_only_ever_says_too_many_requests_is_not_waited_for_without_end() -> None:
+    """A gateway hides an empty pack behind these words; it is given the time that the policy says."""
+    busy = Fault(action="status", stage="before", kind="create", code=1302, status=429)
+    policy = Policy(slots_wait_s=600)
+    async with service(faults=[busy]) as emulator, client(emulator, policy=policy) as kling:
+        async with asyncio.timeout(2000):
+            with pytest.raises(Throttled) as caught:
+                await kling.generate(clip())
+        assert caught.value.paid == "no"
+        assert asyncio.get_running_loop().time() >= 600
+        assert not emulator.tasks
 
 
 async def test_a_page_that_is_forbidden_is_about_that_page() -> None:

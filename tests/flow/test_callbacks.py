@@ -29,9 +29,11 @@ from kling_async import (
     KlingSession,
     Operation,
     Policy,
+    RequestRejected,
     Status,
     SubmissionUnknown,
     TaskFailed,
+    TextToSpeech,
 )
 from kling_async.auth import Secret
 from kling_async.callbacks import MOST_BYTES
@@ -487,6 +489,40 @@ async def test_a_job_that_is_to_be_sent_again_is_not_once_the_service_calls_back
         await asyncio.sleep(10)
         assert job.task_id is not None
         assert kinds(emulator)["create"] == (2 if told else 3)
+
+
+async def test_an_end_that_is_called_back_before_the_answer_to_the_create_is_not_missed() -> None:
+    """The answer says "submitted", and no other callback will come: so the task is asked about at once."""
+    slow = Fault(action="delay", stage="after", kind="create", delay_s=50.0, nth=2)
+    async with both(faults=[slow], duration_s=20.0) as (emulator, kling):
+        await proved(kling, emulator)
+        job, began = await kling.submit(clip()), now()
+        await asyncio.sleep(40)
+        assert (job.status, kling.stats.callbacks.taken) == (Status.SENDING, 3)
+        before = queries(emulator)
+        assert (await job).url
+        assert queries(emulator) - before == {"single": 1}
+        assert now() - began < 51, "not with the next sweep, which is an hour away"
+        assert_paid_once(emulator, 2)
+
+
+@pytest.mark.virtual(latency=0.1)
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_callback_about_what_ends_with_its_answer_says_nothing(*, refused: bool) -> None:
+    """Speech is finished in the answer to its create, so that is what counts: there is no task to be looked for."""
+    refusal = Fault(action="status", stage="before", kind="create", code=1201, status=400)
+    plan = CallbackPlan(dropped=1.0)
+    async with both(callbacks=plan, faults=[refusal] if refused else []) as (emulator, kling):
+        job = await kling.submit(TextToSpeech(text="hello", voice_id="genshin_vindi2", voice_language="en"))
+        await called_back_while_sending(kling, job)
+        if refused:
+            with pytest.raises(RequestRejected) as caught:
+                await job
+            assert (job.status, caught.value.paid) == (Status.REJECTED, "no")
+        else:
+            assert (await job).url
+        assert queries(emulator) == {}
+        assert_paid_once(emulator, 0 if refused else 1)
 
 
 async def called_back_while_sending(kling: KlingSession, job: Job) -> None:

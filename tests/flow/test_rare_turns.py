@@ -3,20 +3,25 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from flow_tools import EPOCH, assert_paid_once, client, clip, host_of, kinds, service, wall
+from test_journey import png
 from test_restart import journal, left_behind
 from test_unknown import BLIND, unresolved
 
 from kling_async import (
     ConfigError,
+    DeadlineExceeded,
     IdempotencyMismatch,
+    ImageToVideo,
     Job,
     JobAbandoned,
     JournalError,
+    KlingError,
     KlingSession,
     SessionClosed,
     Status,
@@ -25,7 +30,7 @@ from kling_async import (
     TextToSpeech,
 )
 from kling_async.emulator import Emulator, Fault
-from kling_async.journal import Change, Entry, MemoryJournal, MemoryStore
+from kling_async.journal import Change, Entry, MemoryJournal, MemoryStore, Update
 from kling_async.models import Failed
 from kling_async.recorder import plain_outcome
 
@@ -64,6 +69,25 @@ async def test_a_job_that_was_abandoned_while_that_was_written_is_not_sent() -> 
         next_one = await kling.submit(clip("wanted"))
         await asyncio.sleep(2)
         assert job.status is Status.SENDING
+        job.abandon()
+        with pytest.raises(JobAbandoned):
+            await job
+        assert (await next_one).url, "its slot is free again"
+        assert [task.external_id for task in emulator.tasks] == [next_one.id]
+        assert kinds(emulator)["create"] == 1
+
+
+async def test_a_job_that_was_abandoned_while_its_picture_was_read_is_not_sent(tmp_path: Path) -> None:
+    """Without a journal too, where nothing is written: reading and encoding 10 MB takes its time."""
+    picture = tmp_path / "cat.png"
+    picture.write_bytes(png(400, 300))
+    request = ImageToVideo(image=picture, prompt="a cat", model_name="kling-v2-6", duration="5")
+    async with service(slots=1, duration_s=20.0) as emulator, client(emulator, max_running=1) as kling:
+        job = await kling.submit(request)
+        next_one = await kling.submit(clip("wanted"))
+        while job.status is Status.QUEUED:
+            await asyncio.sleep(0)
+        assert (job.status, kling.stats.submissions) == (Status.SENDING, 0), "it is being read"
         job.abandon()
         with pytest.raises(JobAbandoned):
             await job
@@ -149,6 +173,28 @@ async def test_a_clock_that_was_set_back_shortens_no_settle_window() -> None:
             assert (job.status, kinds(emulator)["create"]) == (Status.UNSURE, 0)
 
 
+@pytest.mark.parametrize("timeout_s", [30.0, 3000.0], ids=["over", "not over"])
+async def test_what_was_never_sent_is_not_sent_after_its_time(timeout_s: float) -> None:
+    """It ran out while no program was there: no task can have been made of it, so there is nothing to look for."""
+    store = MemoryStore()
+    async with service(duration_s=20.0) as emulator:
+        left_behind(store, name_of(emulator), clip(), state=Status.QUEUED, timeout_s=timeout_s)
+        await asyncio.sleep(60)
+        async with client(emulator, journal=journal(store, "second"), max_running=1) as kling:
+            (job,) = await kling.adopt()
+            if timeout_s > 60:
+                assert (await job).url
+            else:
+                began = wall()
+                with pytest.raises(DeadlineExceeded) as caught:
+                    await job
+                assert (caught.value.paid, caught.value.retryable) == ("no", True)
+                assert wall() == began, "at once"
+                await asyncio.sleep(100)
+        assert kinds(emulator)["create"] == (1 if timeout_s > 60 else 0)
+        assert store.entries["left"].state is (Status.SUCCEEDED if timeout_s > 60 else Status.ABANDONED)
+
+
 async def test_a_recovered_job_is_followed_though_this_program_never_sent_it() -> None:
     store = MemoryStore()
     async with service(duration_s=100.0) as emulator:
@@ -223,6 +269,79 @@ async def test_who_closes_before_that_is_told_that_another_process_follows_it() 
         assert (job.error.paid, job.done()) == ("maybe", True)
 
 
+@pytest.mark.virtual(latency=2.0)
+@pytest.mark.parametrize("ends", ["refused", "accepted"])
+async def test_an_answer_in_the_last_seconds_of_a_session_that_has_lost_its_job(ends: str) -> None:
+    """Another process took it over while its create was under way: what that answers is for the other to find out."""
+    store = MemoryStore()
+    refusal = Fault(action="status", stage="before", kind="create", status=400, code=1201)
+    async with service(duration_s=20.0, faults=[refusal] if ends == "refused" else []) as emulator:
+        async with client(emulator, journal=journal(store, "first")) as kling:
+            job = await kling.submit(clip())
+            await asyncio.sleep(1)
+            assert job.status is Status.SENDING
+            store.entries[job.id] = attrs.evolve(store.entries[job.id], owner="other")
+            store.leases["other"] = wall() + 1e6
+        with pytest.raises(SessionClosed) as caught:
+            await job
+        assert caught.value.paid != "no"
+        assert (store.entries[job.id].state, store.entries[job.id].owner) == (Status.SENDING, "other")
+
+
+class Full(MemoryJournal):
+    """Has no room for ends."""
+
+    is_full = True
+
+    def put(self, change: Change, then: Callable[[JournalError | None], None] | None = None) -> None:
+        if self.is_full and isinstance(change, Update) and "outcome" in change.fields:
+            raise JournalError("disk full", retryable=True)
+        super().put(change, then)
+
+
+async def test_a_refusal_that_is_not_on_disk_may_cost_money_yet() -> None:
+    """Killed now, the next run finds the job open, and may send it: so nobody is told that it costs nothing."""
+    full = Full(wall=wall, owner="first")
+    refusal = Fault(action="status", stage="before", kind="create", status=400, code=1201)
+    async with service(faults=[refusal]) as emulator, client(emulator, journal=full) as kling:
+        job = await kling.submit(clip())
+        with pytest.raises(KlingError) as caught:
+            await job
+        assert (job.status, caught.value.paid) == (Status.REJECTED, "maybe")
+        found = await full.find(job.id)
+        assert found is not None
+        assert not found.is_settled
+        full.is_full = False
+        await asyncio.sleep(10)
+        found = await full.find(job.id)
+        assert found is not None
+        assert found.state is Status.REJECTED, "written at last"
+        again = await kling.submit(clip("another"))
+        with pytest.raises(KlingError) as caught:
+            await again
+        assert caught.value.paid == "no"
+
+
+async def test_an_end_that_was_told_stays_the_end_when_its_job_comes_back() -> None:
+    """It could not be written, another process had the job for a while, and left it: it is neither sent nor asked."""
+    store = MemoryStore()
+    full = Full(wall=wall, owner="first", store=store)
+    async with service(duration_s=20.0) as emulator, client(emulator, journal=full) as kling:
+        job = await kling.submit(clip())
+        result = await job
+        assert store.entries[job.id].state is Status.ACCEPTED
+        store.entries[job.id] = attrs.evolve(store.entries[job.id], owner="other", epoch=1)
+        full.is_full = False
+        await asyncio.sleep(10)
+        assert store.entries[job.id].state is Status.ACCEPTED, "the other's to write"
+        asked = len(emulator.requests)
+        assert await kling.adopt() == []
+        await asyncio.sleep(100)
+        assert store.entries[job.id].state is Status.SUCCEEDED
+        assert (job.result(), len(emulator.requests)) == (result, asked)
+        assert kling.stats.jobs == {Status.SUCCEEDED: 1}
+
+
 class SlowToAnswer(MemoryJournal):
     """Tells late what is recorded of a name already, and may fail before it could be taken over."""
 
@@ -288,6 +407,26 @@ async def test_a_job_that_has_ended_cannot_be_lost_to_others_any_more() -> None:
             kling._runtime.scheduler().lost(job.id)
             assert (job.result(), job.status) == (result, Status.SUCCEEDED)
             assert kling.stats.jobs == {Status.SUCCEEDED: 1}
+
+
+@pytest.mark.parametrize("how", ["sent again", "ended twice", "taken twice"])
+async def test_a_mistake_of_ours_is_stopped_before_it_costs_anything(how: str) -> None:
+    """What the loop itself asks for is checked as well: none of these may send a job a second time, or end it anew."""
+    async with service(duration_s=20.0) as emulator, client(emulator) as kling:
+        job = await kling.submit(clip())
+        await job.accepted()
+        scheduler = kling._runtime.scheduler()
+        track, counted = scheduler._open[job.id], dict(kling.stats.jobs)
+        with pytest.raises(AssertionError, match=job.id):
+            if how == "sent again":
+                scheduler.set_status(track, Status.QUEUED)
+            elif how == "ended twice":
+                scheduler.settle(track, Failed(Status.REJECTED, SubmissionUnknown("made up")))
+            else:
+                scheduler.admit(job, callback_url=None, timeout_s=None)
+        assert (job.done(), dict(kling.stats.jobs)) == (False, counted)
+        assert (await job).url
+        assert kinds(emulator)["create"] == 1
 
 
 # --- ends ------------------------------------------------------------------------------------------------------------

@@ -275,6 +275,15 @@ def test_a_squeezed_schedule_keeps_its_distance_in_proportion() -> None:
     assert next_look(late, Policy(settle_s=600)) == 30_000.5
 
 
+def test_who_is_told_that_there_is_a_task_looks_at_once_and_then_keeps_the_shortest_distance() -> None:
+    """However far the next look of the schedule is: a callback has come, and a paid task waits to be found."""
+    told = Search(0.0, looks=12, is_told=True)
+    assert next_look(told, USUAL) == -math.inf, "not looked at yet"
+    told.looked_at = 30_000.0
+    assert next_look(told, USUAL) == 30_000.5
+    assert next_look(told, Policy(settle_s=6)) == pytest.approx(30_000.05)
+
+
 def test_another_look_is_due_at_once_and_needs_one_more_absent_read() -> None:
     """A job that waited too long to be sent again: what was known of it is one read, and one more decides."""
     search = Search(0.0, looks=9, answered=5, absent=5, resent=1)
