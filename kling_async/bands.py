@@ -12,6 +12,7 @@ nothing that matters depends on it, because a task that two answers did not show
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
@@ -32,7 +33,7 @@ class Watch:
         endpoint: name of its endpoint.
         id: its task id, or its external id while no task id is known.
         external: which of the two `id` is.
-        asked_at: loop time at which it was last asked about, seconds.
+        asked_at: loop time at which it was last asked about, seconds; of a row in a band, nobody wants to know.
         misses: answers in a row that should have held it and did not.
         born_at: loop time at which it was made, seconds.
         seen_at: loop time at which it was last seen alive, seconds; of a row in a band, the band says it.
@@ -138,6 +139,7 @@ class Lane:
         fails: queries in a row that were of no use.
         pages: how many pages deep the pending ones stood when they stood in bands.
         formed_at: loop time at which it was last chosen how it is asked, seconds.
+        shown_at: loop time of the last answer that showed rows of it, seconds.
     """
 
     endpoint: str
@@ -152,6 +154,7 @@ class Lane:
     fails: int = 0
     pages: float = 1.0
     formed_at: float = -math.inf
+    shown_at: float = -math.inf
     _foreign_rows: float = 0.0
     _foreign_s: float = 0.0
     _tidy_at: int = _TIDY_EVERY
@@ -166,6 +169,27 @@ class Lane:
         band.last = max(band.last, watch.order)
         band.first = min(band.first, watch.order)
         band.others, band.others_at = 0.0, watch.born_at
+        self.listed += 1
+
+    def restore(self, watch: Watch) -> None:
+        """Put a row that the last answer showed back among its neighbours, where it stood before it was missed."""
+        assert watch.hazard is not None
+        at = bisect_right(self.bands, watch.order, key=lambda band: band.first)
+        for band in self.bands[max(0, at - 1) : at + 1]:
+            if (
+                band.seen_at == self.shown_at
+                and 0 <= watch.born_at - band.born_at <= BAND_S
+                and len(band.rows) < BAND_ROWS
+            ):
+                # Seen alive with them: from now on they have one age and one moment.
+                watch.hazard.alive(watch.seen_at - watch.born_at, self.shown_at - watch.born_at)
+                band.put(watch)
+                band.first, band.last = min(band.first, watch.order), max(band.last, watch.order)
+                break
+        else:
+            band = Band(watch.born_at, watch.seen_at, watch.order, watch.order, others_at=watch.born_at)
+            band.put(watch)
+            self.bands.insert(at, band)
         self.listed += 1
 
     def _fits(self, band: Band, watch: Watch) -> bool:
@@ -214,23 +238,29 @@ class Lane:
 
     # --- what an answer showed -------------------------------------------------------------------------------------
 
-    def shown(self, found: Sequence[tuple[int, Watch]], now: float) -> None:
+    def shown(self, found: Sequence[tuple[int, Watch]], now: float, *, low: int = 0) -> None:
         """Note at which rows of the list our tasks were seen; those that were found and are still open are alive.
 
         A band of which only a part was found is divided: the rest has not been seen.
+
+        Args:
+            found: row of the list, counted from `low`, and our row, of each.
+            now: loop time, seconds.
+            low: row of the list at which the page begins.
         """
         groups: dict[Band, list[int]] = {}
         last: Band | None = None
         put: Callable[[int], None] = list[int]().append
         for index, watch in found:
             band = watch.band
-            if band is None:  # it has ended
-                continue
             if band is not last:  # neighbours nearly always stand in one band
+                if band is None:  # it has ended
+                    continue
                 put = groups.setdefault(band, []).append
                 last = band
             put(index + watch.order)
-        newest = self.made - 1
+        self.shown_at = now
+        newest = self.made - 1 - low
         ids: set[str] = set()
         for band, sums in groups.items():
             least, most = min(sums) - newest, max(sums) - newest

@@ -42,6 +42,16 @@ _GUESS_S, _GUESS_SIGMA = 150.0, 0.9  # nothing known: a clip of some minutes, gi
 _LEAST_SIGMA = 0.15
 _QUICK_SHARE, _QUICK_S = 0.03, 10.0  # refusals by moderation come within seconds, whatever the law says
 _LAST_SHARE, _LAST_S = 1e-4, 900.0  # however old, a task may still end
+_LOG_GUESS = math.log(_GUESS_S)
+# Of each edge its logarithm, the share that ends quickly, and the least share alive.
+_LAW_EDGES = tuple(
+    (
+        math.log(max(age_s, 1e-3)),
+        _QUICK_SHARE * math.exp(-age_s / _QUICK_S),
+        _LAST_SHARE * math.exp(-age_s / _LAST_S),
+    )
+    for age_s in EDGES
+)
 KNOWN_ENDINGS = 4.5  # five, of which the first have faded a little
 
 
@@ -134,19 +144,19 @@ class Hazard:
         self._table = table
 
     def _mean(self) -> float:
-        return (self._logs + _FIT_TASKS * math.log(_GUESS_S)) / (self._fitted + _FIT_TASKS)
+        return (self._logs + _FIT_TASKS * _LOG_GUESS) / (self._fitted + _FIT_TASKS)
 
     def _law(self) -> tuple[list[float], list[float]]:
         """Give endings and task-seconds per bucket of one task that follows the fitted lognormal law."""
         mean = self._mean()
-        first_guess = _FIT_TASKS * (math.log(_GUESS_S) ** 2 + _GUESS_SIGMA**2)
+        first_guess = _FIT_TASKS * (_LOG_GUESS**2 + _GUESS_SIGMA**2)
         second = (self._squares + first_guess) / (self._fitted + _FIT_TASKS)
         sigma = math.sqrt(max(second - mean * mean, _LEAST_SIGMA**2))
         alive = []
-        for age_s in EDGES:
-            usual = 0.5 * math.erfc((math.log(max(age_s, 1e-3)) - mean) / (sigma * math.sqrt(2.0)))
-            usual = (1 - _QUICK_SHARE) * usual + _QUICK_SHARE * math.exp(-age_s / _QUICK_S)
-            alive.append(max(usual, _LAST_SHARE * math.exp(-age_s / _LAST_S)))
+        width = sigma * math.sqrt(2.0)
+        for log_age, quick, least in _LAW_EDGES:
+            usual = (1 - _QUICK_SHARE) * (0.5 * math.erfc((log_age - mean) / width)) + quick
+            alive.append(max(least, usual))
         pairs = list(pairwise(alive))
         endings = [before - after for before, after in pairs]
         return endings, [(before + after) / 2 * width for (before, after), width in zip(pairs, _WIDTHS, strict=True)]
@@ -265,7 +275,7 @@ class Hazards:
 
 def bucket_of(age_s: float) -> int:
     """Give the bucket of an age, seconds."""
-    return min(max(bisect_right(EDGES, age_s) - 1, 0), BUCKETS - 1)
+    return bisect_right(EDGES, age_s, 1, BUCKETS) - 1
 
 
 def _smooth(values: array[float]) -> list[float]:

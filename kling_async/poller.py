@@ -339,6 +339,7 @@ class Poller:
         assert isinstance(query, Single | Batch)
         form = Form.SINGLE if isinstance(query, Single) else Form.BATCH
         endpoints = (query.endpoint,) if isinstance(query, Single) else sorted(query.endpoints)
+        self._note_asked(asked)
         envelope = await self._send(query, form, endpoints, asked, sweep)
         if envelope is None:
             self.planner.failed(ask, self.clock())
@@ -369,6 +370,7 @@ class Poller:
 
     async def _look(self, ask: Ask, sweep: _Sweep) -> None:
         """Read the one page of a list on which tasks of a certain age are expected."""
+        self.planner.aim(ask, self.clock())
         page = ask.query
         assert isinstance(page, ListPage)
         asked = [watch for band in ask.bands for watch in band.rows.values()]
@@ -394,9 +396,8 @@ class Poller:
         for watch in self.planner.page_seen(ask, found, now):
             watch.misses += 1
             self.planner.demote(watch, now)
-        for _, watch in found:
-            if watch.misses:
-                self.planner.forgive(watch)
+        for watch in [watch for _, watch in found if watch.misses]:
+            self.planner.forgive(watch)
         if found or any(watch.misses for watch in asked):
             self.reach.answered(page.endpoint, Form.LIST, found=len(found), now=now)
             sweep.dropped |= self.reach.usable(page.endpoint, Form.LIST, now) is False
@@ -415,6 +416,7 @@ class Poller:
         page: ListPage | None = first
         position, rows = 0, first.size
         while page is not None and not sweep.halted:
+            self._note_asked(asked)
             envelope = await self._send(page, Form.LIST, (page.endpoint,), asked, sweep)
             if envelope is None:
                 await self._try_one(Form.LIST, asked, sweep)
@@ -431,6 +433,11 @@ class Poller:
         self.reach.walked(first.endpoint, position)
         # Never definitive: a short page may be a host's own bound on its size, and not the end of its list.
         self._close_watches(asked, seen, Form.LIST, definitive=False)
+
+    def _note_asked(self, asked: Iterable[Watch]) -> None:
+        now = self.clock()
+        for watch in asked:
+            watch.asked_at = now
 
     async def _try_one(self, form: Form, asked: Sequence[Watch], sweep: _Sweep) -> None:
         """Find out whether a form that keeps failing is broken, or the whole host: ask singly for one of its tasks.
@@ -470,8 +477,6 @@ class Poller:
     ) -> Envelope | None:
         """Send one query; None when it was no use, and then everything about that is already noted."""
         now = self.clock()
-        for watch in asked:
-            watch.asked_at = now
         self.counts[form] += 1
         sweep.sent += 1
         self._pace.spend(1)

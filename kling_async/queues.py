@@ -25,6 +25,7 @@ class Ask:
         watches: its rows, where they are named in it.
         bands: those expected on its page.
         told: rows asked about because somebody says that they have ended.
+        made: of a page, how many tasks of ours its list had got when it was chosen.
     """
 
     query: Query
@@ -32,6 +33,7 @@ class Ask:
     watches: list[Watch] = attrs.field(factory=list)
     bands: list[Band] = attrs.field(factory=list)
     told: Sequence[Watch] = ()
+    made: int = 0
 
 
 @attrs.define(eq=False)

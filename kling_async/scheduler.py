@@ -57,7 +57,7 @@ from .sharing import Sharing
 from .submitter import Submitter
 from .sweep import Form, Watch
 from .transport import Transport
-from .wire import JsonObject, decode_task, ids_of, mark_of
+from .wire import JsonObject, decode_task, external_id_of, ids_of, mark_of
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ _NO_MORE_ANSWERS = 1 << 30
 _CATCH_UP_S = 30.0  # for a job of an earlier run whose time was over before anybody looked
 _CLOCKS_APART_S = 300.0  # by how much a host's clock may be behind ours
 DURATIONS = "durations"  # name of what is remembered of how long tasks take
+_NOTED = frozenset({Status.QUEUED, Status.UNSURE})  # the others are recorded where they come to be
 _UNDER_WAY = frozenset({TaskStatus.SUBMITTED, TaskStatus.PROCESSING})
 _TOLD = 10  # tasks named in the line that tells what is left when a session closes
 
@@ -575,9 +576,13 @@ class Scheduler:
                 external_id = info.get("external_task_id") if type(info) is dict else None
                 if type(external_id) is not str or external_id not in named:
                     continue
-            watch = None if track is None else track.watch
-            if self.row(row, form, None, request_id):
-                seen.append((index, watch))
+            if track is None:
+                if self.row(row, form, None, request_id):
+                    seen.append((index, None))
+                continue
+            watch = track.watch  # it has none any more once its end is taken in
+            self._take_row(track, row, form, None, external_id_of(row), request_id)
+            seen.append((index, watch))
         return seen
 
     def row(self, row: JsonObject, form: Form, asked: Watch | None, request_id: str | None) -> bool:
@@ -593,10 +598,22 @@ class Scheduler:
             track = self._by_task.get(asked.id)
         else:
             track = self.searcher.find(asked.id) if external_id in {None, asked.id} else None
-        if track is None:
-            return False
+        return track is not None and self._take_row(track, row, form, asked, external_id, request_id)
+
+    def _take_row(
+        self,
+        track: Track,
+        row: JsonObject,
+        form: Form,
+        asked: Watch | None,
+        external_id: str | None,
+        request_id: str | None,
+    ) -> bool:
         job = track.job
-        if track.mark is not None and (mark := mark_of(row)) is not None and mark[:2] == track.mark[:2]:
+        last = track.mark
+        # Only a row with the same word can repeat what was seen: an end need not be looked at twice.
+        may_repeat = last is not None and last[0] in (row.get("task_status"), row.get("status"))
+        if last is not None and may_repeat and (mark := mark_of(row)) is not None and mark[:2] == last[:2]:
             track.misses = 0
             self._learn_finding(track, form, external_id, asked)
             return True
@@ -748,7 +765,8 @@ class Scheduler:
             self.accept(track, news)
             return
         track.misses = 0
-        last = job.news
+        # What ran and has ended is surely news, and never stale.
+        last = None if track.mark is not None and news.status.is_final else job.news
         if is_stale(last, news):
             return
         if is_new(last, news):
@@ -773,7 +791,7 @@ class Scheduler:
         self.counts[status] += 1
         track.job.status = status
         self._tell_change(track.job, previous)
-        if status in {Status.QUEUED, Status.UNSURE}:
+        if status in _NOTED:
             self._recorder.note(track.job, status, undone=undone)
         _log.info("job %s %s", track.job.id, status)
 

@@ -319,7 +319,7 @@ class Planner:
                 yield from map(_single, group)
             else:
                 bands = list(dict.fromkeys(watch.band for watch in group if watch.band is not None))
-                yield Ask(ListPage(lane.endpoint, number + 1, size), math.inf, [], bands, told=group)
+                yield Ask(ListPage(lane.endpoint, number + 1, size), math.inf, [], bands, told=group, made=lane.made)
 
     def _pages(self, lane: Lane, now: float) -> Iterator[Ask]:
         """Give the pages of a list that are worth their price."""
@@ -360,7 +360,7 @@ class Planner:
         if number >= _MOST_PAGES:
             watch = next(iter(bands[0].rows.values()))
             return Ask(Single(lane.endpoint, watch.id), worth, [watch])
-        return Ask(ListPage(lane.endpoint, number + 1, size), worth, [], bands)
+        return Ask(ListPage(lane.endpoint, number + 1, size), worth, [], bands, made=lane.made)
 
     def _named(self, queue: Queue, now: float, budget: int) -> Iterator[Ask]:
         """Give the queries by id that are worth their price."""
@@ -415,6 +415,25 @@ class Planner:
         watch.hazard.explored_s = max(watch.hazard.explored_s, now - watch.born_at)
         watch.seen_at = now
 
+    def aim(self, ask: Ask, now: float) -> None:
+        """Choose the page of a query anew when its turn has come: tasks made since it was planned push its rows down.
+
+        Args:
+            ask: of a page.
+            now: loop time, seconds.
+        """
+        page = ask.query
+        assert isinstance(page, ListPage)
+        lane = self.lanes[page.endpoint]
+        if ask.made == lane.made:
+            return
+        ask.made = lane.made
+        rows = sum(len(band.rows) for band in ask.bands)
+        if rows:
+            places = sum(len(band.rows) * lane.place(band, (band.first + band.last) / 2, now) for band in ask.bands)
+            number = min(int(places / rows // page.size), _MOST_PAGES - 1)
+            ask.query = ListPage(page.endpoint, number + 1, page.size)
+
     def page_seen(self, ask: Ask, found: Sequence[tuple[int, Watch]], now: float) -> list[Watch]:
         """Take an answered page.
 
@@ -431,33 +450,40 @@ class Planner:
         lane = self.lanes[page.endpoint]
         low = (page.index - 1) * page.size
         touched = {watch.band for _, watch in found}
-        lane.shown([(low + index, watch) for index, watch in found] if low else found, now)
-        # A band of which all was found has been seen now; of a divided one this is what was not found.
-        missing = [watch for band in ask.bands if band.seen_at != now for watch in band.rows.values()]
+        lane.shown(found, now, low=low)
+        high, pushed = low + page.size, lane.made - ask.made
         absent: list[Watch] = []
-        moved: set[int] = set()
-        for watch in missing:
-            band = watch.band
-            # The rest of a divided band stands beyond a border; one of which nothing was found was not where expected.
-            inside = band is not None and low <= lane.place(band, watch.order, now) < low + page.size
-            if band is None or (band in touched and not inside):
+        for band in ask.bands:
+            if band.seen_at == now:  # all of it was found; of a divided one this is what was not
                 continue
-            if now - watch.born_at < _YOUNG_S:
-                lane.held_until = max(lane.held_until, now + _YOUNG_HOLD_S)
+            middle = lane.place(band, (band.first + band.last) / 2, now) - pushed
+            if pushed > 0 and not low <= middle < high:  # it was no longer expected on the page when that was aimed at
                 continue
-            absent.append(watch)
-            if id(band) not in moved:
-                moved.add(id(band))
-                lane.missed(band, low, low + page.size, now)
+            rows, was_moved = tuple(band.rows.values()), False
+            # The rest of a divided band may well stand beyond a border, and so may one that tasks made since the page
+            # was chosen have pushed over it; any other of which nothing was found was not where it was expected.
+            may_be_beyond = band in touched or (
+                pushed > 0 and any(low <= lane.place(band, watch.order, now) - pushed < high for watch in rows)
+            )
+            for watch in rows:
+                if may_be_beyond and not low <= lane.place(band, watch.order, now) < high:
+                    continue
+                if now - watch.born_at < _YOUNG_S:
+                    lane.held_until = max(lane.held_until, now + _YOUNG_HOLD_S)
+                    continue
+                absent.append(watch)
+                if not was_moved:
+                    was_moved = True
+                    lane.missed(band, low, high, now)
         return absent
 
     def forgive(self, watch: Watch) -> None:
-        """Note that a list shows a task again that was asked about singly."""
+        """Note that the page just taken shows a task again that was missed, or asked about singly."""
         watch.misses = 0
         lane = self.lanes[watch.endpoint]
         if lane.is_listed and watch.band is None and self.rows.get(watch.id) is watch:
             watch.due_at = math.inf
-            lane.enlist(watch)
+            lane.restore(watch)
 
     def absent(self, watch: Watch, now: float) -> None:
         """Note that an answer about a task by name did not show it: it is asked about again after a while."""

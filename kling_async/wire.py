@@ -245,18 +245,24 @@ def ids_of(row: JsonObject) -> tuple[str | None, str | None]:
     """
     # Written out: a page has 500 rows, and generators would cost more than its JSON.
     task_id = row.get("id")
-    if not is_id(task_id):
+    if task_id is None or not is_id(task_id):
         task_id = row.get("task_id")
+        if not is_id(task_id):
+            task_id = None
+    return task_id, external_id_of(row)
+
+
+def external_id_of(row: JsonObject) -> str | None:
+    """Read a row's external id."""
     external_id = row.get("external_id")
     if not isinstance(external_id, str) or not external_id:
         external_id = row.get("external_task_id")
-    if not isinstance(external_id, str) or not external_id:
-        info = row.get("task_info")
-        external_id = info.get("external_task_id") if isinstance(info, dict) else None
-    return (
-        task_id if is_id(task_id) else None,
-        external_id if isinstance(external_id, str) and external_id else None,
-    )
+        if not isinstance(external_id, str) or not external_id:
+            info = row.get("task_info")
+            external_id = info.get("external_task_id") if isinstance(info, dict) else None
+            if not isinstance(external_id, str) or not external_id:
+                return None
+    return external_id
 
 
 # What a plain row of a running task tells, as it stands there: its word, when it was changed and when it was made; then
@@ -300,15 +306,16 @@ def mark_of(row: JsonObject, request_id: str | None = None, own_id: str = "") ->
     word, at = row.get("task_status"), row.get("updated_at")
     if word is None and at is None:
         word, at = row.get("status"), row.get("update_time")
-    if type(word) is not str or not at or type(at) not in _TIMES or not row.keys() <= _PLAIN_FIELDS:
+    if type(word) is not str or not at or type(at) not in _TIMES:
         return None
-    if status_of(word) not in _RUNNING:
+    same = _SAME_WORD.get(word)
+    if (same is None and status_of(word) not in _RUNNING) or not row.keys() <= _PLAIN_FIELDS:
         return None
     made = row.get("created_at") or row.get("create_time")
     if made == at:
         made = at  # one number for both
-    external_id = ids_of(row)[1]
-    return _SAME_WORD.get(word, word), at, made, own_id if external_id == own_id else external_id, request_id
+    external_id = external_id_of(row)
+    return same or word, at, made, own_id if external_id == own_id else external_id, request_id
 
 
 def observation_of(mark: Mark, task_id: str | None, raw: JsonObject = NOTHING) -> Observation:
@@ -388,7 +395,7 @@ def decode_task(
         word=clean_text(word, 40),
         upstream=upstream if upstream is not _UNKNOWN else None,
         reason=_reason(layers) if status is TaskStatus.FAILED else "",
-        assets=tuple(_assets(layers, yields, expires_at)),
+        assets=_assets(layers, yields, expires_at),
         billing=_billing(inner),
         created_at=_time(_first(layers[::-1], "created_at", "create_time", "submit_time")),
         updated_at=updated_at,
@@ -400,6 +407,8 @@ def decode_task(
 def _layers(row: JsonObject) -> tuple[JsonObject, ...]:
     """Give the row, and every object a gateway nested in it under `data`, down to the one that holds the result."""
     layers: tuple[JsonObject, ...] = (row,)
+    if "task_status" in row:
+        return layers
     for _ in range(_DEEPEST_WRAP):
         layer = layers[-1]
         if "task_result" in layer or "task_status" in layer or "outputs" in layer:
@@ -426,11 +435,12 @@ _UNKNOWN = TaskStatus.UNKNOWN
 
 
 def _word_of(layer: JsonObject) -> tuple[str, TaskStatus]:
-    for name in ("task_status", "status"):
-        word = layer.get(name)
-        if isinstance(word, str) and word:
-            return word, status_of(word)
-    return "", _UNKNOWN
+    word = layer.get("task_status")
+    if not isinstance(word, str) or not word:
+        word = layer.get("status")
+        if not isinstance(word, str) or not word:
+            return "", _UNKNOWN
+    return word, status_of(word)
 
 
 def _reason(layers: tuple[JsonObject, ...]) -> str:
@@ -474,7 +484,8 @@ def _time(value: object) -> datetime | None:
 def _strict_text(value: object, _kind: object) -> str:
     if not isinstance(value, str) or len(value) > 65_536:
         raise TypeError("not a text")
-    value.encode()  # refuses lone surrogates
+    if not value.isascii():
+        value.encode()  # refuses lone surrogates
     return value
 
 
@@ -561,20 +572,18 @@ _OUTPUT_KINDS: Mapping[str, AssetKind] = {
 }
 
 
-def _assets(layers: tuple[JsonObject, ...], yields: AssetKind, expires_at: datetime | None) -> Iterator[Asset]:
-    found = False
+def _assets(layers: tuple[JsonObject, ...], yields: AssetKind, expires_at: datetime | None) -> tuple[Asset, ...]:
     for layer in reversed(layers):
+        found: tuple[Asset, ...] = ()
         for kind, role, entry in _entries(layer, yields):
-            for asset in _assets_of(entry, kind, role, expires_at):
-                found = True
-                yield asset
+            found += _assets_of(entry, kind, role, expires_at)
         if found:
-            return
+            return found
     for layer in layers:
         url = _lonely_url(layer)
         if url is not None:
-            yield Asset(kind=yields, url=url, duration_s=_lonely_length(layer), expires_at=expires_at)
-            return
+            return (Asset(kind=yields, url=url, duration_s=_lonely_length(layer), expires_at=expires_at),)
+    return ()
 
 
 def _entries(layer: JsonObject, yields: AssetKind) -> Iterator[tuple[AssetKind, str | None, JsonObject]]:
@@ -587,11 +596,11 @@ def _entries(layer: JsonObject, yields: AssetKind) -> Iterator[tuple[AssetKind, 
             yield kind, word if word in _OUTPUT_KINDS and word != kind else None, entry
     result = layer.get("task_result")
     if isinstance(result, dict):
-        for name, kind in _KINDS.items():
-            listed = result.get(name)
+        for name in _KINDS if len(result) > 1 else result:  # nearly all have but one
+            listed = result[name] if name in _KINDS and name in result else None
             if isinstance(listed, list):
                 for entry in _objects(listed):
-                    yield kind, name if name == "series_images" else None, entry
+                    yield _KINDS[name], name if name == "series_images" else None, entry
 
 
 _FILE_FIELDS = frozenset({"id", "url", "duration", "watermark_url"})
@@ -599,7 +608,7 @@ _SIDE_FIELDS = frozenset({"id", "type", "voice_id", "name", "voice_name", "eleme
 _LIVING: frozenset[AssetKind] = frozenset({"voice", "element"})
 
 
-def _assets_of(entry: JsonObject, kind: AssetKind, role: str | None, expires_at: datetime | None) -> Iterator[Asset]:
+def _assets_of(entry: JsonObject, kind: AssetKind, role: str | None, expires_at: datetime | None) -> tuple[Asset, ...]:
     if entry.keys() <= _FILE_FIELDS and (url := entry.get("url")) is not None:  # as the outputs of nearly all tasks are
         twin, asset_id = entry.get("watermark_url"), entry.get("id")
         try:
@@ -610,7 +619,7 @@ def _assets_of(entry: JsonObject, kind: AssetKind, role: str | None, expires_at:
         except (TypeError, ValueError) as error:
             raise BadEnvelope(f"an output that cannot be read: {clean_text(error, 80)}") from None
         if url:
-            yield Asset(
+            file = Asset(
                 kind=kind,
                 url=url,
                 watermark_url=twin or None,
@@ -619,7 +628,7 @@ def _assets_of(entry: JsonObject, kind: AssetKind, role: str | None, expires_at:
                 role=role,
                 expires_at=expires_at,
             )
-            return
+            return (file,)
     # A file that was paid for is worth more than its id: an id of a wrong type is left out, a URL of one is refused.
     usable = {name: value for name, value in entry.items() if name not in _SIDE_FIELDS or isinstance(value, str)}
     try:
@@ -636,23 +645,24 @@ def _assets_of(entry: JsonObject, kind: AssetKind, role: str | None, expires_at:
         (output.url_2, None, "url_2"),
         (output.url_3, None, "url_3"),
     )
-    found = False
-    for url, length, word in variants:
-        if url:
-            found = True
-            twin = output.watermark_url or None
-            yield Asset(
-                kind=kind,
-                url=url,
-                watermark_url=twin,
-                duration_s=length,
-                id=asset_id,
-                name=name,
-                role=word,
-                expires_at=expires_at,
-            )
+    twin = output.watermark_url or None
+    found = tuple(
+        Asset(
+            kind=kind,
+            url=url,
+            watermark_url=twin,
+            duration_s=length,
+            id=asset_id,
+            name=name,
+            role=word,
+            expires_at=expires_at,
+        )
+        for url, length, word in variants
+        if url
+    )
     if not found and asset_id is not None and kind in _LIVING:
-        yield Asset(kind=kind, url="", id=asset_id, name=name, role=role)
+        return (Asset(kind=kind, url="", id=asset_id, name=name, role=role),)
+    return found
 
 
 def _picture_of(entry: JsonObject) -> str | None:

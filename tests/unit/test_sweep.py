@@ -254,6 +254,88 @@ def test_what_a_list_shows_again_is_asked_by_page_again() -> None:
     host.run(10)
 
 
+def test_a_row_that_a_list_shows_again_stands_among_its_neighbours() -> None:
+    """A band of its own for each would make every plan dearer, and never become one with the others again."""
+    host = service()
+    ids = host.make(count=20)
+    lane, now = host.planner.lanes[T2V], host.now + 5.0
+    (band,) = lane.bands
+    watch = host.planner.rows[ids[7]]
+    watch.misses = 2
+    host.planner.demote(watch, now)
+    page = Ask(ListPage(T2V, 1, 30), 1.0, [], [band])
+    found = [(19 - number, host.planner.rows[id_]) for number, id_ in enumerate(ids)]
+    assert host.planner.page_seen(page, found, now) == []
+    host.planner.forgive(watch)
+    assert lane.bands == [band]
+    assert (watch.band, lane.listed, len(band.rows), band.seen_at) == (band, 20, 20, now)
+    host.planner.remove(watch, now, ended=False)
+    assert lane.listed == 19
+
+    # Where no neighbour was seen with it, it stands where its age says, in a band of its own.
+    host.now += 20.0
+    host.make(count=5)
+    watch = host.planner.rows[ids[0]]
+    watch.misses = 2
+    host.planner.demote(watch, host.now)
+    host.planner.page_seen(Ask(ListPage(T2V, 1, 30), 1.0, [], []), [(24, watch)], host.now)
+    host.planner.forgive(watch)
+    assert watch.band is lane.bands[1]
+    assert [len(each.rows) for each in lane.bands] == [18, 1, 5]
+
+
+def test_what_was_made_since_a_page_was_chosen_pushes_its_rows_to_a_later_one() -> None:
+    host = service(page_size=100)
+    ids = host.make(count=300)
+    asks, _ = host.planner.plan(host.now + 60.0, 10)
+    host.now += 60.0
+    pages = [ask for ask in asks if isinstance(ask.query, ListPage)]
+    (page,) = (ask for ask in pages if ask.query == ListPage(T2V, 1, 100))
+    host.planner.aim(page, host.now)
+    assert page.query == ListPage(T2V, 1, 100)
+    host.make(count=120)
+    host.planner.aim(page, host.now)
+    assert page.query == ListPage(T2V, 2, 100)
+    for id_ in ids:
+        host.planner.remove(host.planner.rows[id_], host.now, ended=False)
+    host.planner.aim(page, host.now)  # nothing of it is left: it is asked as it was
+    assert page.query == ListPage(T2V, 2, 100)
+
+
+def test_a_task_that_newer_ones_have_pushed_off_its_page_is_no_miss() -> None:
+    host = service(page_size=100)
+    ids = host.make(count=100)
+    lane = host.planner.lanes[T2V]
+    (band,) = lane.bands
+    page = Ask(ListPage(T2V, 1, 100), 1.0, [], [band], made=lane.made)
+    born, host.now = host.now, host.now + 30.0
+    host.make(count=40)  # while the page was on its way
+    found = [(40 + place, host.planner.rows[id_]) for place, id_ in enumerate(ids[:39:-1])]
+    assert len(found) == 60
+    assert host.planner.page_seen(page, found, host.now) == []
+    (rest,) = (each for each in lane.bands if each.seen_at == born)
+    assert set(rest.rows) == set(ids[:40])
+
+    # One that should have stood between those that were found is a miss.
+    hole = [(index, watch) for index, watch in found if watch.id != ids[70]]
+    bands = list(dict.fromkeys(watch.band for _, watch in found if watch.band is not None))
+    page = Ask(ListPage(T2V, 1, 100), 1.0, [], bands, made=lane.made)
+    missed = host.planner.page_seen(page, hole, host.now + 10.0)
+    assert [watch.id for watch in missed] == [ids[70]]
+
+    # The whole rest is pushed off, and not one of it was shown.
+    page = Ask(ListPage(T2V, 2, 100), 1.0, [], [rest], made=lane.made)
+    host.make(count=110)
+    assert host.planner.page_seen(page, [], host.now + 10.0) == []
+    # Nor is one that stood on another page already when this one was aimed at.
+    page = Ask(ListPage(T2V, 1, 100), 1.0, [], [rest], made=lane.made)
+    host.make()
+    assert host.planner.page_seen(page, [], host.now + 10.0) == []
+    # Nothing was made meanwhile: it is not where it was expected.
+    page = Ask(ListPage(T2V, 2, 100), 1.0, [], [rest], made=lane.made)
+    assert len(host.planner.page_seen(page, [], host.now + 10.0)) == 40
+
+
 def test_a_page_that_fails_is_left_alone_for_a_while_and_longer_each_time() -> None:
     host = service()
     host.make(count=20)
