@@ -107,6 +107,7 @@ class Service:
     host: Host = attrs.field(init=False)
     _rows: dict[str, list[Row]] = attrs.field(factory=dict)
     _by_id: dict[str, Row] = attrs.field(factory=dict)
+    _by_name: dict[str, Row] = attrs.field(factory=dict)
     _running: list[Planned] = attrs.field(factory=list)
     _others_at: dict[str, float] = attrs.field(factory=dict)
     _others: int = 0
@@ -147,7 +148,7 @@ class Service:
             self._add_others(endpoint, now)
             row = _row(f"8{len(self._by_id):017d}", now, planned)
             self._rows.setdefault(endpoint, []).append(row)
-            self._by_id[row.id] = row
+            self._by_id[row.id] = self._by_name[planned.name] = row
         await self._travel()
         return Envelope((row.live,), many=False)
 
@@ -190,7 +191,7 @@ class Service:
         if isinstance(query, Batch):
             return "other", []
         if isinstance(query, Single):
-            row = self._by_id.get(query.id)
+            row = self._by_id.get(query.id) or (self._by_name.get(query.id) if query.external else None)
             return "single", [] if row is None else [row]
         return "other", []
 

@@ -38,11 +38,9 @@ _GROWTH = 2.0 ** (1.0 / _HALF_LIFE)
 _HEAVIEST = 1e9  # weights are scaled down before they lose digits
 _BACKBONE_TASKS = 8.0
 _FIT_TASKS = 2.0  # what the first guess is worth in the fitted law
-_GUESS_S, _GUESS_SIGMA = 150.0, 0.9  # nothing known: a clip of some minutes, give or take a lot
 _LEAST_SIGMA = 0.15
 _QUICK_SHARE, _QUICK_S = 0.03, 10.0  # refusals by moderation come within seconds, whatever the law says
 _LAST_SHARE, _LAST_S = 1e-4, 900.0  # however old, a task may still end
-_LOG_GUESS = math.log(_GUESS_S)
 # Of each edge its logarithm, the share that ends quickly, and the least share alive.
 _LAW_EDGES = tuple(
     (
@@ -55,18 +53,38 @@ _LAW_EDGES = tuple(
 KNOWN_ENDINGS = 4.5  # five, of which the first have faded a little
 
 
+@attrs.frozen
+class Guess:
+    """How long tasks take of which nothing is known: a lognormal law.
+
+    Attributes:
+        median_s: of their durations, seconds.
+        sigma: of the logarithm of the durations.
+    """
+
+    median_s: float
+    sigma: float
+
+
+# Averages that others publish for clips lie between 160 and 460 s, the quick models well below: some minutes.
+CLIPS = Guess(160.0, 0.65)
+OTHERS = Guess(30.0, 1.0)  # pictures and sounds: nobody says; seconds to minutes
+
+
 @attrs.define(eq=False)
 class Hazard:
     """What is known about the durations of one class of tasks.
 
     Attributes:
         name: of the class.
+        guess: how long they take, as far as nothing is known of them.
         explored_s: age up to which tasks of a class without history were looked at, seconds.
         endings, exposure: evidence per bucket of age, in tasks and task-seconds, times `weight`.
         weight: of the next ending.
     """
 
     name: str
+    guess: Guess = CLIPS
     explored_s: float = 0.0
     endings: array[float] = attrs.field(factory=lambda: array("d", bytes(8 * BUCKETS)), repr=False)
     exposure: array[float] = attrs.field(factory=lambda: array("d", bytes(8 * BUCKETS)), repr=False)
@@ -144,12 +162,12 @@ class Hazard:
         self._table = table
 
     def _mean(self) -> float:
-        return (self._logs + _FIT_TASKS * _LOG_GUESS) / (self._fitted + _FIT_TASKS)
+        return (self._logs + _FIT_TASKS * math.log(self.guess.median_s)) / (self._fitted + _FIT_TASKS)
 
     def _law(self) -> tuple[list[float], list[float]]:
         """Give endings and task-seconds per bucket of one task that follows the fitted lognormal law."""
         mean = self._mean()
-        first_guess = _FIT_TASKS * (_LOG_GUESS**2 + _GUESS_SIGMA**2)
+        first_guess = _FIT_TASKS * (math.log(self.guess.median_s) ** 2 + self.guess.sigma**2)
         second = (self._squares + first_guess) / (self._fitted + _FIT_TASKS)
         sigma = math.sqrt(max(second - mean * mean, _LEAST_SIGMA**2))
         alive = []
@@ -211,7 +229,7 @@ class Hazard:
     def take(self, other: Hazard) -> None:
         """Know what another knows, instead of what was known here."""
         for field in attrs.fields(Hazard):
-            if field.name != "name":
+            if field.name not in {"name", "guess"}:
                 setattr(self, field.name, getattr(other, field.name))
 
     def to_plain(self) -> dict[str, object]:
@@ -247,11 +265,12 @@ class Hazards:
 
     _classes: dict[str, Hazard] = attrs.field(factory=dict)
 
-    def of(self, name: str) -> Hazard:
-        """Give the class of that name."""
+    def of(self, name: str, guess: Guess = CLIPS) -> Hazard:
+        """Give the class of that name, which is guessed at like this as long as nothing is known."""
         hazard = self._classes.get(name)
         if hazard is None:
-            hazard = self._classes[name] = Hazard(name)
+            hazard = self._classes[name] = Hazard(name, guess)
+        hazard.guess = guess  # one read from an earlier run was not told
         return hazard
 
     def refresh(self) -> None:

@@ -33,6 +33,7 @@ from .errors import (
     is_surely_missing,
 )
 from .events import Hub, PauseEvent, QueryEvent, SweepEvent
+from .hazards import Guess
 from .hints import GAP_S, Hints
 from .models import Observation, Policy
 from .retry import Backoff, Quota
@@ -161,15 +162,16 @@ class Poller:
         self._backoff.level = 0
         self.resume_at = self.sweep_at = self.look_at = 0.0
 
-    def follow(self, watch: Watch, kind: str, *, age_s: float = 0.0) -> None:
+    def follow(self, watch: Watch, kind: str, *, guess: Guess, age_s: float = 0.0) -> None:
         """Ask about a task from now on.
 
         Args:
             watch: its row.
             kind: name of its class: of tasks that take about as long.
+            guess: how long those take, if nothing is known of them.
             age_s: how long ago it was made, seconds.
         """
-        self.sweep_at = min(self.sweep_at, self.planner.add(watch, kind, self.clock(), age_s=age_s))
+        self.sweep_at = min(self.sweep_at, self.planner.add(watch, kind, self.clock(), guess=guess, age_s=age_s))
 
     def leave(self, watch: Watch, news: Observation | None) -> None:
         """Ask about a task no longer; what was last seen of it tells how long it took."""
@@ -250,10 +252,17 @@ class Poller:
 
     async def probe(self, query: Query, form: Form, ids: set[str]) -> bool | None:
         """Ask one question of curiosity: True when one of the ids is in the answer, None when nothing was learned."""
+        for id_ in ids & self.planner.rows.keys():
+            self.planner.awaits(self.planner.rows[id_], self.clock())
         answer = await self._ask_aside(query, form)
         if isinstance(answer, KlingError):
             return False if _lacks(answer) else None
-        return any(not ids.isdisjoint(ids_of(row)) for row in answer.rows)
+        if all(ids.isdisjoint(ids_of(row)) for row in answer.rows):
+            return False
+        for _, watch in self.listener.rows(answer.rows, form, answer.request_id):
+            if watch is not None:  # a look at a task as good as any other
+                self.planner.seen(watch, self.clock())
+        return True
 
     async def _ask_aside(self, query: Query, form: Form) -> Envelope | KlingError:
         """Ask one question that is part of no sweep."""

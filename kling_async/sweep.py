@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import attrs
 
 from .bands import Band, Lane, Watch
-from .hazards import Hazard, Hazards
+from .hazards import CLIPS, Guess, Hazard, Hazards
 from .lookups import MISSES_BEFORE_SINGLE, SOLUTIONS_IDS, is_solution, next_page, plan
 from .models import Policy
 from .pace import Pace, pace_for
@@ -60,6 +60,7 @@ _YOUNG_S = 5.0  # a task may become visible late in a list
 _YOUNG_HOLD_S = 2.0
 _FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 15.0
 _FAILS_BEFORE_HELD = 3  # in a row
+_AWAITED_S = 2.0
 _LOOKED_THROUGH = 1000  # rows of a queue in one plan, so that a plan stays short
 _AHEAD_S = 64.0
 _SLACK_S = 2.0  # by which a host's times may differ from ours
@@ -104,17 +105,18 @@ class Planner:
 
     # --- rows that come and go -------------------------------------------------------------------------------------
 
-    def add(self, watch: Watch, kind: str, now: float, *, age_s: float = 0.0) -> float:
+    def add(self, watch: Watch, kind: str, now: float, *, guess: Guess = CLIPS, age_s: float = 0.0) -> float:
         """Follow a task from now on; give the loop time by which a plan should be made.
 
         Args:
             watch: its row.
             kind: name of its class.
             now: loop time, seconds.
+            guess: how long tasks of its class take, if nothing is known of them.
             age_s: how long ago it was made, seconds.
         """
         lane = self._lane(watch.endpoint)
-        watch.hazard = self.hazards.of(kind)
+        watch.hazard = self.hazards.of(kind, guess)
         watch.born_at = watch.seen_at = now - age_s
         watch.order = lane.made
         lane.made += 1
@@ -181,7 +183,10 @@ class Planner:
     # --- what asking is worth --------------------------------------------------------------------------------------
 
     def _terms(self, form: Form) -> Terms:
-        return self.prices.terms(form, len(self.rows))
+        """Give what counts at this moment for a form of query."""
+        pending = len(self.rows)
+        are_known = pending > FEW or all(watch.hazard and watch.hazard.is_known for watch in self.rows.values())
+        return self.prices.terms(form, pending, are_known=are_known)
 
     def _worth_of_row(self, watch: Watch, terms: Terms, now: float) -> float:
         assert watch.hazard is not None
@@ -484,6 +489,16 @@ class Planner:
         if lane.is_listed and watch.band is None and self.rows.get(watch.id) is watch:
             watch.due_at = math.inf
             lane.restore(watch)
+
+    def awaits(self, watch: Watch, now: float) -> None:
+        """Note that an answer about a task is on its way already: a task alone is left alone meanwhile."""
+        if self.rows.get(watch.id) is not watch:
+            return
+        if watch.band is None:
+            if watch.due_at < math.inf:  # it stands in its queue
+                self._queue_of(watch).put(watch, max(watch.due_at, now + _AWAITED_S))
+        elif len(watch.band.rows) == 1:
+            watch.band.worth, watch.band.weigh_at = 0.0, now + _AWAITED_S
 
     def absent(self, watch: Watch, now: float) -> None:
         """Note that an answer about a task by name did not show it: it is asked about again after a while."""

@@ -16,10 +16,14 @@ from .reach import Form
 
 TICK_S = 0.5  # between two plans over many bands
 _LEAST_S = 1.0  # no task is asked about more often
-FIRST_LOOK_S = 1.0  # at a task of a class without history; the next ones at twice its age
+FIRST_LOOK_S = 1.0  # at a task of a class without history
 FEW = 3
-_PRICE_OF_FEW = 1 / 8  # so that one clip in a script feels immediate
+# One clip in a script must not wait longer than with a loop that asks every `sweep_s`, on average, nor take more
+# queries: so the looks of such a loop are spread by how likely an end is, somewhat further apart where it is not.
+_PRICE_OF_FEW, _PRICE_OF_FEW_KNOWN = 1 / 68, 1 / 48
+_LATE_OF_FEW = 1.6
 _ENOUGH_FOR_FEW = 0.001
+_LOOKS, _LOOKS_AT_FEW = 2.0, 4.0  # factor from one look at a class without history to the next
 _BACKLOG_PRICE = 1 / 4  # while jobs wait for slots: what is seen late leaves a slot empty
 _DEAREST, _LONGEST = 100.0, 20.0  # how far price and patience grow when queries are scarce
 _SHARE_LATE = 0.01
@@ -39,6 +43,7 @@ class Terms:
         ceiling_s: how long it may be unseen at all, seconds.
         least_s: how long it is left alone after an answer, seconds.
         first_look_s: age at which a task of a class without history is looked at first, seconds.
+        looks: factor from the age at one such look to that at the next.
     """
 
     price_s: float
@@ -47,6 +52,7 @@ class Terms:
     ceiling_s: float
     least_s: float
     first_look_s: float
+    looks: float = _LOOKS
 
     def worth(self, ended: float, waiting_s: float, unseen_s: float) -> float:
         """Tell what asking is worth, in prices: from 1 on it is asked.
@@ -66,10 +72,13 @@ class Terms:
         return value
 
     def exploring(self, hazard: Hazard, seen_s: float, age_s: float) -> float:
-        """Tell what it is worth to look at a task of a class without history: when it is 1, 2, 4, 8, ... s old."""
+        """Tell what it is worth to look at a task of a class without history: when it is 1, 2, 4, 8, ... s old.
+
+        Of few, when it is 1, 4, 16, ... s old.
+        """
         if hazard.is_known:
             return 0.0
-        look_s = max(self.first_look_s, 2 * hazard.explored_s)
+        look_s = max(self.first_look_s, self.looks * hazard.explored_s)
         return 2.0 if seen_s < look_s <= age_s else 0.0
 
 
@@ -101,20 +110,32 @@ class Prices:
         """Draw the jitter of the next sweep: it comes a little before it must, so that many clients do not meet."""
         self.early = 1.0 - self.rng.uniform(0.0, self.policy.jitter)
 
-    def terms(self, form: Form, pending: int) -> Terms:
-        """Give the terms for a form of query while so many tasks are pending."""
+    def terms(self, form: Form, pending: int, *, are_known: bool = True) -> Terms:
+        """Give the terms for a form of query.
+
+        Args:
+            form: of the query.
+            pending: how many tasks are followed.
+            are_known: whether their classes have history; of interest where they are few.
+        """
         policy = self.policy
         few = pending <= FEW
-        price_s = policy.price_s * (_PRICE_OF_FEW if few else _BACKLOG_PRICE if self.has_backlog else 1.0)
-        late_s = min(policy.late_s, policy.sweep_s) if few else policy.late_s
-        stretch = self.longer * self.early
+        if few:
+            price_s = policy.price_s * (_PRICE_OF_FEW_KNOWN if are_known else _PRICE_OF_FEW)
+        else:
+            price_s = policy.price_s * (_BACKLOG_PRICE if self.has_backlog else 1.0)
+        late_s = min(policy.late_s, _LATE_OF_FEW * policy.sweep_s) if few else policy.late_s
+        # Of few, each look a little early is a query more: so there the jitter goes both ways.
+        early = self.early / (1.0 - policy.jitter / 2) if few else self.early
+        stretch = self.longer * early
         return Terms(
-            price_s=max(price_s * self.dearer * self.early, 1e-6),
+            price_s=max(price_s * self.dearer * early, 1e-6),
             late_s=late_s * stretch,
             enough=min(self.enough[form], _ENOUGH_FOR_FEW) if few else self.enough[form],
             ceiling_s=policy.ceiling_s * stretch,
             least_s=min(_LEAST_S, policy.sweep_s),
             first_look_s=min(FIRST_LOOK_S, policy.sweep_s),
+            looks=_LOOKS_AT_FEW if few else _LOOKS,
         )
 
     def feel(self, passed_s: float, *, scarce: bool) -> None:

@@ -728,7 +728,7 @@ async def test_the_service_is_asked_about_the_new_standard_in_batches_from_the_f
         jobs = [job async for job in kling.map([*others, *(turbo(f"b {index}") for index in range(20))])]
         assert_all_done(jobs)
         assert kinds(emulator)["list"] == kinds(emulator)["single"] == kinds(emulator)["unknown"] == 0
-        batches = asked(emulator, "batch", "/tasks")
+        batches = [query for query in asked(emulator, "batch", "/tasks") if "?task_ids=" in query]
         sizes = [query.count(",") + 1 for query in batches if "?task_ids=" in query]
         assert sizes[:2] == [20, 20]
         ids = batches[0].partition("=")[2].split(",")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_async.hazards import BUCKETS, EDGES, Hazard, Hazards, bucket_of
+from kling_async.hazards import BUCKETS, EDGES, OTHERS, Hazard, Hazards, bucket_of
 
 
 def learned(rng: random.Random, tasks: int, median: float = 100.0, sigma: float = 0.3) -> Hazard:
@@ -48,9 +48,21 @@ def test_the_durations_seen_are_what_is_expected() -> None:
 def test_nothing_known_is_a_wide_guess() -> None:
     hazard = Hazard("a")
     assert not hazard.is_known
-    assert survival(hazard, 150.0) == pytest.approx(0.5, abs=0.05)
+    assert survival(hazard, 160.0) == pytest.approx(0.5, abs=0.05)
     assert 0.01 < 1 - survival(hazard, 20.0) < 0.1
     assert survival(hazard, 600.0) > 0.02
+
+
+def test_pictures_and_sounds_are_guessed_to_come_sooner_than_clips() -> None:
+    hazards = Hazards()
+    assert survival(hazards.of("picture", OTHERS), 30.0) == pytest.approx(0.5, abs=0.05)
+    assert survival(hazards.of("clip"), 30.0) > 0.9
+    teach(hazards.of("picture", OTHERS), random.Random(8), 50, 100.0)
+    kept = Hazards()
+    kept.take_plain(hazards.to_plain())
+    again = kept.of("picture", OTHERS)
+    assert again.guess == OTHERS
+    assert survival(again, 100.0) == pytest.approx(survival(hazards.of("picture", OTHERS), 100.0), abs=0.02)
 
 
 def test_a_service_that_slows_down_is_believed_before_the_slow_tasks_end() -> None:

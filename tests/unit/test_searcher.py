@@ -182,9 +182,9 @@ def test_one_proof_at_a_time_and_none_where_it_is_known() -> None:
     assert here.searcher.next_proof_at() is None
     here.searcher.offer_proof(here.track, "t1")
     here.searcher.offer_proof(here.track, "t2")
-    assert here.searcher.next_proof_at() == 1002.0
-    assert here.searcher.due_proofs(1001.9) == []
-    (proof,) = here.searcher.due_proofs(1002.0)
+    assert here.searcher.next_proof_at() == 1000.95
+    assert here.searcher.due_proofs(1000.9) == []
+    (proof,) = here.searcher.due_proofs(1000.95)
     assert (proof.job_id, proof.task_id, proof.tries) == ("j1", "t1", 0)
     assert here.searcher.next_proof_at() is None
     here.searcher.offer_proof(here.track, "t1")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kling_async import Policy
 from kling_async.bands import Lane, Watch
-from kling_async.hazards import Hazard
+from kling_async.hazards import OTHERS, Hazard
 from kling_async.pace import Pace, pace_for
 from kling_async.queues import Ask
 from kling_async.reach import Ability, Batch, Form, ListPage, Query, Reach, Single
@@ -147,9 +147,40 @@ def test_a_lone_clip_is_looked_at_at_once_and_then_as_often_as_a_loop_would() ->
     host.run(600)
     assert host.forms() == {Single}
     ages = [moment - 1000 for moment, _ in host.asked]
-    assert ages[:4] == pytest.approx([1, 2, 4, 8], abs=0.2)
-    assert max(after - before for before, after in pairwise(ages[4:])) <= 5.2
-    assert len(ages) <= 600 / 5 * 1.15
+    assert ages[:2] == pytest.approx([1, 4], abs=0.2)
+    gaps = [after - before for before, after in pairwise(ages)]
+    assert max(gaps) <= 8.5
+    likely = [gap for age, gap in zip(ages, gaps, strict=False) if 100 <= age <= 250]
+    assert max(likely) < 5 < min(gaps[2:6]), "closer where clips usually end, further apart where they do not"
+    assert len(ages) <= 600 / 5
+
+
+def test_a_lone_picture_is_asked_about_more_often_than_a_clip() -> None:
+    host = service()
+    watch = Watch(T2V, "p", external=False, asked_at=host.now)
+    host.planner.add(watch, "pictures", host.now, guess=OTHERS)
+    host.planner.plan(host.now + 10, 9)
+    host.planner.seen(watch, host.now + 10)
+    assert host.planner.next_moment(host.now + 10) < host.now + 13.5
+
+
+def test_a_task_about_which_an_answer_is_on_its_way_is_left_alone() -> None:
+    for lists in (True, False):
+        host = service(lists=lists)
+        host.make()
+        (watch,) = host.planner.rows.values()
+        host.planner.awaits(watch, host.now + 0.9)
+        assert host.planner.plan(host.now + 1.5, 9)[0] == []
+        (ask,), _ = host.planner.plan(host.now + 3, 9)
+        assert ask.query == Single(T2V, watch.id), "it did not come"
+    two = service()
+    two.make()
+    two.make()
+    two.planner.awaits(next(iter(two.planner.rows.values())), two.now + 0.9)
+    assert two.planner.plan(two.now + 1.5, 9)[0] != [], "others are on the page as well"
+    gone = Watch(T2V, "gone", external=False, asked_at=0.0)
+    two.planner.awaits(gone, two.now)
+    assert gone.id not in two.planner.rows
 
 
 @pytest.mark.parametrize("pending", [1, 2, 3])
@@ -168,8 +199,8 @@ def test_a_script_with_few_clips_is_no_worse_off_than_with_a_loop(pending: int, 
     queries = sum(math.ceil(duration / 5) for duration in durations)
     lag_s = sum(math.ceil(duration / 5) * 5 - duration for duration in durations) / len(durations)
     assert len(host.asked) <= queries
-    assert sum(host.lags) / len(host.lags) <= lag_s * 1.05
-    assert sorted(host.lags)[int(0.99 * len(host.lags))] <= 5.3
+    assert sum(host.lags) / len(host.lags) <= lag_s
+    assert sorted(host.lags)[int(0.99 * len(host.lags))] <= 8.5
 
 
 # --- lists ---------------------------------------------------------------------------------------------------------
