@@ -136,6 +136,7 @@ class Workload:
         span_s: virtual seconds in which it is.
         burst: all at once, none later; everything is counted.
         stuck: share of tasks that never end.
+        model: only tasks of this one; empty: of all.
         shift: when the service becomes slower or faster.
     """
 
@@ -147,12 +148,14 @@ class Workload:
     seed: int = 1
     burst: bool = False
     stuck: float = 0.0
+    model: str = ""
     shift: Shift = Shift()
 
     @property
     def sorts(self) -> Sequence[Sort]:
         """The sorts of tasks in it."""
-        return TEXT + PICTURES if self.kinds == 2 else TEXT
+        sorts = TEXT + PICTURES if self.kinds == 2 else TEXT
+        return [sort for sort in sorts if self.model in {"", sort.model}]
 
     @property
     def mean_s(self) -> float:

@@ -3,7 +3,8 @@
     python benchmarks/slot_use.py [--quick] [--json FILE]
 
 The session's real planner on virtual time, as in poll_cost.py, with `max_running`, and without it: then it finds the
-limit by the host's refusals (code 1303). A slot that ended is empty until its end is seen and the next task is made.
+limit by the host's refusals (code 1303). All tasks are of one model, since the service counts slots by model. A slot
+that ended is empty until its end is seen and the next task is made.
 The baseline, on the same tasks: as many workers as there are slots, each waiting with the usual `backoff` loop.
 """
 
@@ -16,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from _baselines import usual
-from _report import Cell, Figure, add_options, at_least, publish
+from _report import Cell, Figure, add_options, at_least, at_most, publish
 from _service import ROUND_TRIP_S, Service, policy_of, simulate
 from _world import Planned, Workload
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CAP_S = 30.0
+MODEL = "kling-v1-6"
+WAITING = {5: 500, 20: 1000}
+MOST_REFUSED = 0.05
 
 
 def busy_share(service: Service, slots: int) -> float:
@@ -56,11 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="The share of slots that is busy.")
     add_options(parser, "few tasks")
     options = parser.parse_args(arguments)
-    backlog = 60 if options.quick else 500
     rows: list[dict[str, Cell]] = []
     figures: list[Figure] = []
-    for slots in (5,) if options.quick else (5, 20):
-        workload = Workload(pending=backlog, burst=True)
+    for slots, backlog in {5: 60}.items() if options.quick else WAITING.items():
+        workload = Workload(pending=backlog, burst=True, model=MODEL)
         told = simulate(workload, policy_of(late_s=10.0), max_running=slots, slots=slots)
         found = simulate(workload, policy_of(late_s=10.0), slots=slots)
         shares = {
@@ -79,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     "x": share / base,
                     "queries/task": None if service is None else len(service.asked) / backlog,
                     "creates": creates,
+                    "refused": None if creates is None else (creates - backlog) / creates,
                 }
             )
             if service is not None:
@@ -88,6 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         what, share, 0.97, unit="", against=f"a backoff loop's {base:.3f}", minor=told is not service
                     )
                 )
+        refused = (len(found.submits) - backlog) / len(found.submits)
+        figures.append(
+            at_most(f"share of creates refused, {slots} slots, {backlog} waiting", refused, MOST_REFUSED, unit="")
+        )
     notes = ["counted until the last task is made; creates: those that met full slots are refused and sent again"]
     publish(options, "slot_use", "Slots in use", rows, notes=notes, figures=figures)
     return 0

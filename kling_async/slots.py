@@ -13,7 +13,8 @@ from __future__ import annotations
 import attrs
 
 _FIRST_WINDOW = 4
-_PROBE_EVERY = 2.0
+_PROBE_EVERY = 2.0  # full turns without a refusal, after which one more is tried
+_ENDS_PER_PROBE = 32.0  # of a small limit, up to so many ends: twice as many turns after each try in vain
 
 
 @attrs.define
@@ -24,9 +25,12 @@ class Gate:
         limit: most tasks at once, as learned; None: not met yet.
         running: slots held by tasks that were accepted and have not been seen to end.
         sending: slots held by submissions that were not answered yet.
-        accepted: submissions accepted since the gate was made: the window of unanswered ones grows with it, so that a
+        window: most submissions unanswered while no limit is known; it grows by each that is accepted, so that a
             thousand waiters do not find out about a limit of 20 all at once.
         released: slots given back since the limit was last touched.
+        tried: the limit before one more was tried, until that is answered.
+        patience: turns until one more is tried.
+        step: how many more.
         shut_until: loop time before which nothing goes, seconds; used with nothing of ours in flight.
         refused_since: loop time of the first of an unbroken row of refusals with nothing of ours in flight.
     """
@@ -34,8 +38,11 @@ class Gate:
     limit: int | None = None
     running: int = 0
     sending: int = 0
-    accepted: int = 0
+    window: int = _FIRST_WINDOW
     released: int = 0
+    tried: int | None = None
+    patience: float = _PROBE_EVERY
+    step: int = 1
     shut_until: float = 0.0
     refused_since: float | None = None
 
@@ -44,7 +51,7 @@ class Gate:
         if now < self.shut_until:
             return False
         if self.limit is None:
-            return self.sending == 0 or self.sending + slots <= _FIRST_WINDOW + self.accepted
+            return self.sending == 0 or self.sending + slots <= self.window
         if self.running + self.sending == 0:
             return True  # one larger than the limit is let through alone: the service decides
         return self.running + self.sending + slots <= self.limit
@@ -57,12 +64,16 @@ class Gate:
         """It was accepted, or it may have been."""
         self.sending -= slots
         self.running += slots
-        self.accepted += slots
+        self.window += slots
         if self.refused_since is not None:
             # Others held the slots and have let go: what was learned meanwhile was about them.
-            self.limit, self.accepted = None, slots
+            self.limit, self.tried, self.window = None, None, 1 + slots
         elif self.limit is not None:
             self.limit = max(self.limit, self.running)
+            if self.tried is not None and self.running > self.tried:
+                # There is more room than was known: the next end tries again, twice as many up to a quarter more.
+                self.tried, self.patience = None, 0.0
+                self.step = min(2 * self.step, max(1, self.limit // 4))
         self.shut_until, self.refused_since = 0.0, None
 
     def adopted(self, slots: int) -> None:
@@ -82,9 +93,12 @@ class Gate:
             delay_s: jittered seconds to wait if nothing of ours is in flight.
         """
         self.sending -= slots
-        # Submissions still unanswered may be accepted: `taken` lifts the limit again.
-        self.limit = max(self.running, 1)
+        # Submissions still unanswered may be accepted; each that is not comes here, and takes its own off again.
+        self.limit = max(self.running + self.sending, 1)
         self.released = 0
+        if self.tried is not None:
+            longest = max(_PROBE_EVERY, _ENDS_PER_PROBE / self.limit)
+            self.tried, self.patience, self.step = None, min(max(2 * self.patience, _PROBE_EVERY), longest), 1
         if self.running == 0:
             self.shut_until = now + delay_s
             if self.refused_since is None:
@@ -94,7 +108,7 @@ class Gate:
         """A task ended: its slots are free, and a waiter may go."""
         self.running -= slots
         self.released += slots
-        if self.limit is not None and self.released >= _PROBE_EVERY * self.limit:
-            # Two full turns without a refusal: the limit may have grown. Refused requests find out, and cost nothing.
-            self.limit += max(1, self.limit // 4)
-            self.released = 0
+        if self.limit is not None and self.tried is None and self.released >= self.patience * self.limit:
+            # Some full turns without a refusal: the limit may have grown. Refused requests find out, and cost nothing.
+            self.tried, self.released = self.limit, 0
+            self.limit += max(self.step, slots)

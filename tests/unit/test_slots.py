@@ -75,16 +75,24 @@ def test_two_full_turns_without_a_refusal_try_one_more() -> None:
     assert gate.limit == 2
 
 
-def test_a_late_acceptance_lifts_a_limit_that_was_set_too_low() -> None:
+def test_submissions_not_answered_yet_count_until_they_are_refused() -> None:
+    """So what the service has taken is never forgotten, whatever order the answers come in."""
     gate = Gate()
     for _ in range(4):
         gate.sent(1)
     gate.taken(1)
     gate.full(1, NOW, 0.0)
-    assert gate.limit == 1
-    gate.taken(1)
-    gate.taken(1)
     assert gate.limit == 3
+    gate.released_by_end(1)
+    gate.taken(1)
+    gate.taken(1)
+    assert (gate.limit, gate.running) == (3, 2)
+    assert admitted(gate) == 1
+    gate.full(1, NOW, 0.0)
+    assert gate.limit == 2
+    gate = Gate(limit=1, sending=1, running=1)
+    gate.taken(1)
+    assert gate.limit == 2, "an acceptance beyond the limit lifts it"
 
 
 def test_with_nothing_of_ours_running_one_waits_for_the_clock() -> None:
@@ -171,7 +179,7 @@ class Pack(RuleBasedStateMachine):
             assert self.gate.shut_until == 0.0
         else:
             self.gate.full(slots, self.now, 2.0)
-            assert self.gate.limit == max(sum(self.running), 1)
+            assert self.gate.limit == max(sum(self.running) + sum(self.sent), 1)
             if self.running:
                 assert not self.gate.admits(1, self.now + 1e9), "full: closed until a task ends"
             else:
@@ -259,21 +267,60 @@ def test_a_task_of_an_earlier_run_holds_its_slots_and_widens_no_window() -> None
     """It tells that a slot is taken; how many are allowed at once it does not tell."""
     gate = Gate(limit=3)
     gate.adopted(2)
-    assert (gate.running, gate.sending, gate.accepted) == (2, 0, 0)
+    assert (gate.running, gate.sending, gate.window) == (2, 0, 4)
     assert admitted(gate) == 1
     unknown = Gate()
     unknown.adopted(5)
     assert admitted(unknown) == 4
 
 
-@pytest.mark.parametrize(("limit", "grown"), [(1, 2), (4, 5), (7, 8), (8, 10), (20, 25)])
-def test_a_limit_is_tried_again_by_a_quarter_after_two_full_turns(limit: int, grown: int) -> None:
-    gate = Gate(limit=limit, running=2 * limit)
+@pytest.mark.parametrize("limit", [1, 4, 20])
+def test_one_more_than_the_limit_is_tried_after_two_full_turns(limit: int) -> None:
+    gate = Gate(limit=limit, running=3 * limit)
     for turn in range(1, 2 * limit):
         gate.released_by_end(1)
         assert (gate.limit, gate.released) == (limit, turn)
     gate.released_by_end(1)
-    assert (gate.limit, gate.released, gate.running) == (grown, 0, 0)
+    assert (gate.limit, gate.released, gate.running) == (limit + 1, 0, limit)
+    for _ in range(9 * limit):
+        gate.adopted(1)
+        gate.released_by_end(1)
+    assert gate.limit == limit + 1, "until that is answered nothing more is tried"
+
+
+@pytest.mark.parametrize(("limit", "tries"), [(1, [2, 4, 8, 16, 32, 32]), (5, [10, 20, 32, 32]), (20, [40, 40, 40])])
+def test_a_small_limit_is_tried_less_often_after_each_try_in_vain(limit: int, tries: list[int]) -> None:
+    """At most one create in thirty is refused so, and one in eight of the first."""
+    gate = Gate(limit=limit, running=limit)
+    ends: list[int] = []
+    since = 0
+    while len(ends) < len(tries):
+        gate.released_by_end(1)
+        since += 1
+        for _ in range(admitted(gate)):
+            if gate.running < limit:
+                gate.taken(1)
+            else:
+                gate.full(1, NOW, 0.0)
+                ends.append(since)
+                since = 0
+    assert ends == pytest.approx(tries, abs=limit / 2)
+
+
+def test_a_limit_that_has_grown_is_found_within_a_few_ends() -> None:
+    gate, most = Gate(limit=20, running=20), 100
+    ends = refused = 0
+    while gate.running < most:
+        gate.released_by_end(1)
+        ends += 1
+        for _ in range(admitted(gate)):
+            if gate.running < most:
+                gate.taken(1)
+            else:
+                gate.full(1, NOW, 0.0)
+                refused += 1
+    assert ends <= 40 + 20, "forty until the first try, and then each end tries more"
+    assert refused <= 25
 
 
 def test_a_refusal_begins_the_turns_anew() -> None:
@@ -289,7 +336,7 @@ def test_slots_are_counted_by_what_a_request_takes() -> None:
     assert gate.admits(3, NOW)
     assert not gate.admits(4, NOW)
     gate.taken(3)
-    assert (gate.running, gate.sending, gate.accepted) == (3, 3, 3)
+    assert (gate.running, gate.sending, gate.window) == (3, 3, 7)
     gate.released_by_end(3)
     assert (gate.running, gate.released) == (0, 3)
     gate.full(3, NOW, 2.0)
@@ -298,12 +345,12 @@ def test_slots_are_counted_by_what_a_request_takes() -> None:
 
 def test_when_others_have_let_go_the_window_begins_anew() -> None:
     """What many acceptances of yesterday allowed at once is not known of the slots that others leave today."""
-    gate = Gate(accepted=500, sending=1)
+    gate = Gate(window=500, sending=1)
     gate.full(1, NOW, 1.0)
     gate.sent(2)
     gate.taken(2)
-    assert (gate.limit, gate.accepted) == (None, 2)
-    assert admitted(gate) == 6
+    assert (gate.limit, gate.window) == (None, 3)
+    assert admitted(gate) == 3
 
 
 def test_nothing_of_ours_is_sending_where_the_limit_is_not_known_so_one_may_always_go() -> None:
@@ -329,4 +376,4 @@ def test_a_new_gate_is_open_from_the_first_moment_of_the_loops_clock() -> None:
 def test_a_task_of_many_slots_that_ends_is_more_than_one_turn() -> None:
     gate = Gate(limit=2, running=7)
     gate.released_by_end(7)
-    assert (gate.limit, gate.released) == (3, 0)
+    assert (gate.limit, gate.released) == (9, 0), "room for one more of its size is tried"
