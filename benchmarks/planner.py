@@ -89,6 +89,7 @@ class Task:
     endpoint: str
     made_at: float
     duration_s: float
+    fails: bool
     watch: Watch | None = None
     place: int = 0
 
@@ -127,13 +128,14 @@ class Story:
         self.by_id = {task.id: task for task in self.tasks}
 
 
-def draw(rows: Sequence[tuple[str, str, float, float, float]], rng: random.Random) -> tuple[str, str, float]:
-    """Draw one task: (class, endpoint, seconds). One in seven waits in a queue first, three in a hundred fail soon."""
+def draw(rows: Sequence[tuple[str, str, float, float, float]], rng: random.Random) -> tuple[str, str, float, bool]:
+    """Draw one task: (class, endpoint, seconds, fails). One in seven waits in a queue, three in a hundred fail soon."""
     kind, endpoint, median, sigma, _ = rng.choices(rows, [row[4] for row in rows])[0]
     duration = rng.lognormvariate(math.log(median), sigma)
     duration += rng.expovariate(1 / 60) if rng.random() < 0.15 else 0.0
-    duration = 2 + rng.expovariate(1 / 8) if rng.random() < 0.03 else duration
-    return kind, endpoint, min(max(duration, 2.0), 3600.0)
+    fails = rng.random() < 0.03
+    duration = 2 + rng.expovariate(1 / 8) if fails else duration
+    return kind, endpoint, min(max(duration, 2.0), 3600.0), fails
 
 
 def tell(case: Case, seed: int, spans: float) -> Story:
@@ -150,8 +152,8 @@ def tell(case: Case, seed: int, spans: float) -> Story:
         for _ in range(case.pending):
             now = rng.uniform(0.0, MEAN_S)
             while now < end:
-                kind, endpoint, duration = draw(usable, rng)
-                tasks.append(Task("", kind, endpoint, now, duration))
+                kind, endpoint, duration, fails = draw(usable, rng)
+                tasks.append(Task("", kind, endpoint, now, duration, fails))
                 now += duration + 15.0
         tasks.sort(key=lambda task: task.made_at)
         for number, task in enumerate(tasks):
@@ -160,10 +162,10 @@ def tell(case: Case, seed: int, spans: float) -> Story:
     now = 0.0
     while (count is None and now < end) or (count is not None and len(tasks) < count):
         now += rng.expovariate(rate)
-        kind, endpoint, duration = draw(usable, rng)
+        kind, endpoint, duration, fails = draw(usable, rng)
         duration *= case.slower if now >= change else 1.0
         duration = math.inf if rng.random() < case.stuck else duration
-        tasks.append(Task(f"t{len(tasks)}", kind, endpoint, now, duration))
+        tasks.append(Task(f"t{len(tasks)}", kind, endpoint, now, duration, fails))
     strangers = []
     if case.foreign:
         for endpoint in sorted({task.endpoint for task in tasks}):
@@ -254,7 +256,7 @@ def _answer(ask: Ask, host: Host, planner: Planner, story: Story, run: Run, now:
         task = story.by_id[watch.id]
         ended_at = task.made_at + task.duration_s
         if ended_at <= now:
-            planner.remove(watch, now, task.duration_s, ended=True)
+            planner.remove(watch, now, task.duration_s, ended=True, failed=task.fails)
             if now >= story.measured_from:
                 run.add_lag(task, now - ended_at)
         elif now - task.made_at >= DEADLINE_S * max(1.0, run.case.slower):

@@ -81,6 +81,7 @@ class Hazard:
         explored_s: age up to which tasks of a class without history were looked at, seconds.
         endings, exposure: evidence per bucket of age, in tasks and task-seconds, times `weight`.
         weight: of the next ending.
+        was_known: whether that it is known has been told.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Hazard:
     endings: array[float] = attrs.field(factory=lambda: array("d", bytes(8 * BUCKETS)), repr=False)
     exposure: array[float] = attrs.field(factory=lambda: array("d", bytes(8 * BUCKETS)), repr=False)
     weight: float = 1.0
+    was_known: bool = False
     _count: float = 0.0
     _fitted: float = 0.0
     _logs: float = 0.0
@@ -120,14 +122,14 @@ class Hazard:
             exposure[last] += weight * (min(end_s, EDGES[-1]) - EDGES[last])
         self._stale = True
 
-    def ended(self, seen_s: float, duration_s: float) -> None:
+    def ended(self, seen_s: float, duration_s: float, *, failed: bool = False) -> None:
         """Count a task that was seen alive at the age `seen_s` and ended at the age `duration_s`."""
         self.alive(min(seen_s, duration_s), duration_s)
         self.weight *= _GROWTH
         self.endings[bucket_of(duration_s)] += self.weight
         self._count = self._count / _GROWTH + 1.0
-        log = math.log(max(duration_s, 1.0))
-        if log > self._mean() - 2.0:  # quick failures say nothing about how long the others take
+        if not failed:  # a failure says nothing about how long the others take
+            log = math.log(max(duration_s, 1.0))
             self._fitted = self._fitted / _GROWTH + 1.0
             self._logs = self._logs / _GROWTH + log
             self._squares = self._squares / _GROWTH + log * log
@@ -273,10 +275,15 @@ class Hazards:
         hazard.guess = guess  # one read from an earlier run was not told
         return hazard
 
-    def refresh(self) -> None:
-        """Draw the conclusions of what was seen since the last time."""
+    def refresh(self) -> list[Hazard]:
+        """Draw the conclusions of what was seen since the last time; give the classes that have become known by it."""
+        fresh = []
         for hazard in self._classes.values():
             hazard.refresh()
+            if hazard.is_known and not hazard.was_known:
+                hazard.was_known = True
+                fresh.append(hazard)
+        return fresh
 
     def to_plain(self) -> dict[str, object]:
         """Write what is known of the classes with history as plain data."""

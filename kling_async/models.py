@@ -271,10 +271,10 @@ class Policy:
         grace_s: seconds that submissions in flight get when the session closes.
         lease_s: seconds for which a session's jobs in a shared journal stay its own without renewal.
         price_s: seconds of waiting that one query is worth: what a look probably finds late is weighed against it. A
-            quarter of it while jobs wait for slots, a fiftieth or less while at most three tasks are pending.
+            quarter of it while jobs wait for slots, a fortieth or less while at most three tasks are pending.
         late_s: one lag in a hundred may be longer, seconds.
         sweep_s: about how often one task is asked about while at most three are pending, seconds: more often when it
-            is likely to end, after up to 1.6 times as long when it is not. No task is asked about more often than once
+            is likely to end, after up to half as long again when it is not. No task is asked about more often than once
             a second, or once in this time if it is shorter.
         ceiling_s: longest time for which no task goes unseen, however unlikely it is to have ended, seconds.
         jitter: random share of a sweep's interval, by which it comes early, 0 to 0.5.

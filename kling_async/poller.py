@@ -33,9 +33,8 @@ from .errors import (
     is_surely_missing,
 )
 from .events import Hub, PauseEvent, QueryEvent, SweepEvent
-from .hazards import Guess
 from .hints import GAP_S, Hints
-from .models import Observation, Policy
+from .models import Observation, Policy, TaskStatus
 from .retry import Backoff, Quota
 from .sweep import (
     MISSES_BEFORE_SINGLE,
@@ -43,6 +42,7 @@ from .sweep import (
     Ask,
     Batch,
     Form,
+    Guess,
     ListPage,
     Pace,
     Planner,
@@ -179,7 +179,8 @@ class Poller:
         took_s = None
         if news is not None and news.created_at is not None and news.updated_at is not None:
             took_s = (news.updated_at - news.created_at).total_seconds()
-        self.planner.remove(watch, self.clock(), took_s, ended=ended)
+        failed = news is not None and news.status is TaskStatus.FAILED
+        self.planner.remove(watch, self.clock(), took_s, ended=ended, failed=failed)
         if not self.planner.rows:
             self.sweep_at = math.inf
 

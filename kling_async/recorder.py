@@ -260,7 +260,7 @@ class Record:
                 if some:  # only then does the journal prolong the lease too
                     self._prolong_if_it_runs(began)
                 for entry in some:
-                    if self.held.pop(entry.job_id, None) is None:
+                    if self.held.pop(entry.job_id, None) is None and entry.job_id not in self.lost:
                         self.held[entry.job_id] = entry
                         taken.append(entry)
                     else:  # another process had it meanwhile, and left it further on than it is known here
@@ -300,7 +300,7 @@ class Record:
         with self._busy():
             async with self._claiming:
                 pass  # what `claim` is about to give must not be taken a second time: that would make it another's
-            if job_id in self.held:
+            if job_id in self.held or job_id in self.lost:  # of what was lost the loop has to take note first
                 return None
             began = self.clock()
             entry = await self.journal.take(job_id, self.lease_s)

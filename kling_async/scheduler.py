@@ -34,7 +34,6 @@ from .errors import (
     TaskVanished,
 )
 from .events import Hub, JobEvent
-from .hazards import CLIPS, OTHERS, Guess
 from .job import Job, Track
 from .journal import Entry
 from .lifecycle import (
@@ -56,7 +55,7 @@ from .retry import Quota
 from .searcher import Searcher
 from .sharing import Sharing
 from .submitter import Submitter
-from .sweep import Form, Watch
+from .sweep import CLIPS, OTHERS, Form, Guess, Watch
 from .transport import Transport
 from .wire import JsonObject, decode_task, external_id_of, ids_of, mark_of
 

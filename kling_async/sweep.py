@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import attrs
 
 from .bands import Band, Lane, Watch
-from .hazards import CLIPS, Guess, Hazard, Hazards
+from .hazards import CLIPS, OTHERS, Guess, Hazard, Hazards
 from .lookups import MISSES_BEFORE_SINGLE, SOLUTIONS_IDS, is_solution, next_page, plan
 from .models import Policy
 from .pace import Pace, pace_for
@@ -31,12 +31,15 @@ from .reach import Ability, Batch, CursorPage, Form, ListPage, Query, Reach, Sin
 from .terms import FEW, FIRST_LOOK_S, TICK_S, Prices, Terms
 
 __all__ = [
+    "CLIPS",
     "MISSES_BEFORE_SINGLE",
+    "OTHERS",
     "Ability",
     "Ask",
     "Batch",
     "CursorPage",
     "Form",
+    "Guess",
     "ListPage",
     "Pace",
     "Planner",
@@ -128,7 +131,9 @@ class Planner:
             self._enqueue(watch, now)
         return now + min(FIRST_LOOK_S, self.policy.sweep_s)
 
-    def remove(self, watch: Watch, now: float, duration_s: float | None = None, *, ended: bool) -> None:
+    def remove(
+        self, watch: Watch, now: float, duration_s: float | None = None, *, ended: bool, failed: bool = False
+    ) -> None:
         """Follow a task no longer.
 
         Args:
@@ -136,6 +141,7 @@ class Planner:
             now: loop time, seconds.
             duration_s: how long the task took, as the host says.
             ended: whether it was seen to end.
+            failed: whether it ended so.
         """
         if self.rows.get(watch.id) is not watch or watch.hazard is None:
             return
@@ -149,14 +155,24 @@ class Planner:
         elif watch.due_at < math.inf:
             watch.due_at = math.inf  # what it leaves in its queue counts no more
         if ended:
-            self._learn(watch.hazard, form, seen_s, now - watch.born_at, duration_s)
+            self._learn(watch.hazard, form, seen_s, now - watch.born_at, duration_s, failed=failed)
 
-    def _learn(self, hazard: Hazard, form: Form, seen_s: float, age_s: float, duration_s: float | None) -> None:
+    def _learn(
+        self, hazard: Hazard, form: Form, seen_s: float, age_s: float, duration_s: float | None, *, failed: bool
+    ) -> None:
         told = duration_s is not None and seen_s - _SLACK_S <= duration_s <= age_s + _SLACK_S
         took_s = min(max(duration_s, seen_s), age_s) if told and duration_s is not None else (seen_s + age_s) / 2
-        hazard.ended(seen_s, took_s)
+        hazard.ended(seen_s, took_s, failed=failed)
         if len(self.rows) >= FEW:
             self.prices.steer(form, age_s - seen_s, age_s - took_s if told else None)
+
+    def _conclude(self, now: float) -> None:
+        """Draw the conclusions of what was seen; rows of a class that has just become known get another moment."""
+        fresh = self.hazards.refresh()
+        waiting = [w for w in self.rows.values() if w.hazard in fresh and w.due_at < math.inf] if fresh else []
+        for watch in waiting[:_LOOKED_THROUGH]:  # of more, some are due at any moment, and told anew one by one
+            watch.due_at = math.inf
+            self._enqueue(watch, now)
 
     def _lane(self, endpoint: str) -> Lane:
         lane = self.lanes.get(endpoint)
@@ -264,7 +280,7 @@ class Planner:
         """
         passed_s = now - self._planned_at if self._planned_at is not None else 0.0
         self._planned_at = now
-        self.hazards.refresh()
+        self._conclude(now)
         self._form_lanes(now)
         asks = [ask for lane in self.lanes.values() if now >= lane.held_until for ask in self._pages(lane, now)]
         for queue in (self._singles, self._batches, self._solutions):
@@ -591,6 +607,7 @@ class Planner:
 
     def next_moment(self, now: float) -> float:
         """Give the loop time at which the next query will be worth its price, if nothing happens until then."""
+        self._conclude(now)
         moments = [
             first.due_at for queue in (self._singles, self._batches, self._solutions) if (first := queue.first())
         ]

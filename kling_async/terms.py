@@ -20,9 +20,9 @@ FIRST_LOOK_S = 1.0  # at a task of a class without history
 FEW = 3
 # One clip in a script must not wait longer than with a loop that asks every `sweep_s`, on average, nor take more
 # queries: so the looks of such a loop are spread by how likely an end is, somewhat further apart where it is not.
-_PRICE_OF_FEW, _PRICE_OF_FEW_KNOWN = 1 / 68, 1 / 48
-_LATE_OF_FEW = 1.6
-_ENOUGH_FOR_FEW = 0.001
+_PRICE_OF_FEW, _PRICE_OF_FEW_KNOWN = 1 / 67, 1 / 44
+_LATE_OF_FEW = 1.5
+_ENOUGH_FOR_FEW = 1e-6
 _LOOKS, _LOOKS_AT_FEW = 2.0, 4.0  # factor from one look at a class without history to the next
 _BACKLOG_PRICE = 1 / 4  # while jobs wait for slots: what is seen late leaves a slot empty
 _DEAREST, _LONGEST = 100.0, 20.0  # how far price and patience grow when queries are scarce

@@ -53,6 +53,31 @@ def test_nothing_known_is_a_wide_guess() -> None:
     assert survival(hazard, 600.0) > 0.02
 
 
+def test_a_class_is_told_once_when_it_has_become_known() -> None:
+    hazards = Hazards()
+    clip = hazards.of("clip")
+    for _ in range(4):
+        clip.ended(0.0, 100.0)
+        assert hazards.refresh() == []
+    clip.ended(0.0, 100.0)
+    assert hazards.refresh() == [clip]
+    clip.ended(0.0, 100.0)
+    assert hazards.refresh() == []
+
+
+def test_failures_tell_when_they_come_and_not_how_long_the_others_take() -> None:
+    """However early: a clip that is refused within seconds does not make another one likely to be ready."""
+    hazard, plain = learned(random.Random(9), 100), learned(random.Random(9), 100)
+    for _ in range(30):
+        hazard.ended(4.0, 5.0, failed=True)
+        plain.ended(4.0, 5.0)
+    hazard.refresh()
+    plain.refresh()
+    assert hazard.hidden(0.0, 8.0)[0] > 0.1
+    usual = learned(random.Random(9), 100).hidden(60.0, 120.0)[0]
+    assert hazard.hidden(60.0, 120.0)[0] == pytest.approx(usual, abs=0.03)
+
+
 def test_pictures_and_sounds_are_guessed_to_come_sooner_than_clips() -> None:
     hazards = Hazards()
     assert survival(hazards.of("picture", OTHERS), 30.0) == pytest.approx(0.5, abs=0.05)

@@ -218,6 +218,27 @@ async def test_whoever_stood_still_after_the_record_does_not_send(is_taken: bool
     assert (mine.held, mine.take_lost()) == ({}, {"j1"})
 
 
+@pytest.mark.parametrize("claims", [False, True])
+async def test_what_was_lost_is_not_taken_again_before_the_loop_knows_that_it_was_lost(claims: bool) -> None:
+    """Else it would take the loss for one of the job it holds now, and hold what nobody follows."""
+    store, clock = MemoryStore(), Clock()
+    mine, other = await record(store, "me", clock), await record(store, "other", clock)
+    one = job()
+    await mine.add(one, callback_url=None, timeout_s=None)
+    clock.now += 200
+    assert [entry.job_id for entry in await other.claim()] == ["j1"]
+    await mine.renew()
+    clock.now += 200  # the other one has gone
+    if claims:
+        assert await mine.claim() == []
+    else:
+        assert await mine.take("j1") is None
+    assert (mine.held, mine.take_lost()) == ({}, {"j1"})
+    taken = await mine.take("j1")
+    assert taken is not None
+    assert (set(mine.held), mine.take_lost()) == ({"j1"}, set())
+
+
 async def test_an_unresolved_job_is_reopened_only_where_nobody_else_has_it() -> None:
     store, clock = MemoryStore(), Clock()
     mine, other = await record(store, "me", clock), await record(store, "other", clock)

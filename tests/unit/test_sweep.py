@@ -203,6 +203,19 @@ def test_a_script_with_few_clips_is_no_worse_off_than_with_a_loop(pending: int, 
     assert sorted(host.lags)[int(0.99 * len(host.lags))] <= 8.5
 
 
+@pytest.mark.parametrize("form", [Form.LIST, Form.BATCH])
+@pytest.mark.parametrize("pending", [10, 30, 100])
+def test_short_tasks_of_which_nothing_was_known_are_seen_soon(pending: int, form: Form) -> None:
+    """The first endings tell how long the others take, and the very next look is planned with that."""
+    host, rng = service(lists=form is Form.LIST, batch=form is Form.BATCH), random.Random(pending)
+    for _ in range(pending):
+        host.make(min(max(rng.lognormvariate(math.log(4.5), 0.45), 2.0), 10.0))
+    host.run(60)
+    assert len(host.lags) == pending
+    assert sum(host.lags) / pending < 2.2
+    assert max(host.lags) < 5
+
+
 # --- lists ---------------------------------------------------------------------------------------------------------
 
 
