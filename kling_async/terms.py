@@ -100,7 +100,7 @@ class Prices:
     has_backlog: bool = False
     dearer: float = 1.0
     longer: float = 1.0
-    enough: dict[Form, float] = attrs.field(factory=lambda: {Form.LIST: 0.05, Form.BATCH: 0.05, Form.SINGLE: 0.01})
+    enough: dict[Form, float] = attrs.field(factory=lambda: {Form.LIST: 0.05, Form.BATCH: 0.05, Form.SINGLE: 0.003})
     early: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
