@@ -5,9 +5,9 @@ Stage: decide. Before: poller (what was seen). After: bands and sweep, which wei
 Theory. A class (endpoint, model, mode, duration) has a hazard by age: endings over task-seconds under observation.
 Tasks that have not ended count with the time they have run, so neither short tasks nor a service that slows down bias
 it, and a stuck task lowers it at once. Older evidence fades with the endings that follow it. While there is little, a
-lognormal law fitted to the durations so far stands in for it, worth eight tasks. The integral of the hazard from the
-last look until now tells how probably a task has ended unseen; the integral of that is the waiting which not asking
-has probably hidden.
+lognormal law fitted to how long those took that succeeded stands in for it, worth eight tasks. The integral of the
+hazard from the last look until now tells how probably a task has ended unseen; the integral of that is the waiting
+which not asking has probably hidden.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class Hazard:
 
     @property
     def is_known(self) -> bool:
-        """Whether enough tasks of this class were seen to end for its own figures to count."""
-        return self._count >= KNOWN_ENDINGS
+        """Whether enough tasks of this class were seen to succeed for its own figures to count."""
+        return self._fitted >= KNOWN_ENDINGS
 
     # --- evidence --------------------------------------------------------------------------------------------------
 
@@ -142,6 +142,10 @@ class Hazard:
             for bucket in range(BUCKETS):
                 evidence[bucket] /= self.weight
         self.weight = 1.0
+
+    def expect(self, guess: Guess) -> None:
+        """Guess otherwise at what is not known."""
+        self.guess, self._stale = guess, True
 
     # --- what follows from it --------------------------------------------------------------------------------------
 
@@ -272,7 +276,8 @@ class Hazards:
         hazard = self._classes.get(name)
         if hazard is None:
             hazard = self._classes[name] = Hazard(name, guess)
-        hazard.guess = guess  # one read from an earlier run was not told
+        if hazard.guess != guess:  # one read from an earlier run was not told
+            hazard.expect(guess)
         return hazard
 
     def refresh(self) -> list[Hazard]:

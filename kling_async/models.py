@@ -274,10 +274,11 @@ class Policy:
             quarter of it while jobs wait for slots, a fortieth or less while at most three tasks are pending.
         late_s: one lag in a hundred may be longer, seconds.
         sweep_s: about how often one task is asked about while at most three are pending, seconds: more often when it
-            is likely to end, after up to half as long again when it is not. No task is asked about more often than once
-            a second, or once in this time if it is shorter.
+            is likely to end, after up to half as long again (at most `late_s`) when it is not. No task is asked about
+            more often than once a second, or once in this time if it is shorter.
         ceiling_s: longest time for which no task goes unseen, however unlikely it is to have ended, seconds.
-        jitter: random share of a sweep's interval, by which it comes early, 0 to 0.5.
+        jitter: random share of a sweep's interval, by which it comes early, 0 to 0.5; of at most three tasks half of it
+            early and half of it late.
         queries_per_s: upper bound of the query rate; None lets the session learn it.
         batch_size: ids in one batch query. Source: service reference ("Query Task" prints no bound; its sibling 20).
         page_size: rows in one list page, at most 500. Source: service reference, "Query Task (List)".

@@ -253,6 +253,7 @@ class Record:
 
     async def _claim(self) -> list[Entry]:
         taken = await self._left_over() if self.is_broken_off else []
+        left: list[Entry] = []
         while True:
             async with self._claiming:
                 began = self.clock()
@@ -265,9 +266,13 @@ class Record:
                         taken.append(entry)
                     else:  # another process had it meanwhile, and left it further on than it is known here
                         self.lost.add(entry.job_id)
-                        self.leave([entry])
+                        left.append(entry)
             if len(some) < _CLAIMED_AT_ONCE:
-                return taken
+                break
+        if left:  # nobody's again, until the loop has taken note: it may not want to follow them any more
+            self.leave(left)
+            await self.journal.release([entry.job_id for entry in left])
+        return taken
 
     def leave(self, entries: Iterable[Entry]) -> None:
         """Hold entries no longer that were taken and are followed by nobody, until `claim` is called again."""

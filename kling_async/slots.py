@@ -60,17 +60,18 @@ class Gate:
         """A submission leaves."""
         self.sending += slots
 
-    def taken(self, slots: int) -> None:
-        """It was accepted, or it may have been."""
+    def taken(self, slots: int, *, surely: bool = True) -> None:
+        """It was accepted, or (not surely) it may have been."""
         self.sending -= slots
         self.running += slots
         self.window += slots
         if self.refused_since is not None:
             # Others held the slots and have let go: what was learned meanwhile was about them.
             self.limit, self.tried, self.window = None, None, 1 + slots
+            self.patience, self.step = _PROBE_EVERY, 1
         elif self.limit is not None:
             self.limit = max(self.limit, self.running)
-            if self.tried is not None and self.running > self.tried:
+            if self.tried is not None and self.running > self.tried and surely:
                 # There is more room than was known: the next end tries again, twice as many up to a quarter more.
                 self.tried, self.patience = None, 0.0
                 self.step = min(2 * self.step, max(1, self.limit // 4))
@@ -96,9 +97,10 @@ class Gate:
         # Submissions still unanswered may be accepted; each that is not comes here, and takes its own off again.
         self.limit = max(self.running + self.sending, 1)
         self.released = 0
-        if self.tried is not None:
+        if self.tried is not None or self.patience == 0.0:  # tried in vain, or found as much as there is
             longest = max(_PROBE_EVERY, _ENDS_PER_PROBE / self.limit)
-            self.tried, self.patience, self.step = None, min(max(2 * self.patience, _PROBE_EVERY), longest), 1
+            self.patience = min(max(2 * self.patience, _PROBE_EVERY), longest)
+            self.tried, self.step = None, 1
         if self.running == 0:
             self.shut_until = now + delay_s
             if self.refused_since is None:
@@ -112,3 +114,6 @@ class Gate:
             # Some full turns without a refusal: the limit may have grown. Refused requests find out, and cost nothing.
             self.tried, self.released = self.limit, 0
             self.limit += max(self.step, slots)
+        elif self.limit is not None and self.tried is not None:
+            # Those that wait may be larger than what ended first: what ends next makes room for one of its own size.
+            self.limit = max(self.limit, self.tried + slots)

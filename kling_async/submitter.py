@@ -276,7 +276,7 @@ class Submitter:
             track.holds_slot = True
             self.owner.accept(track, verdict.observation)
         elif isinstance(verdict, Unsure):
-            gate.taken(track.slots)
+            gate.taken(track.slots, surely=False)
             track.holds_slot = True
             self.unsure(track, verdict)
         elif isinstance(verdict, Refused):

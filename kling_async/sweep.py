@@ -64,6 +64,7 @@ _YOUNG_HOLD_S = 2.0
 _FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 15.0
 _FAILS_BEFORE_HELD = 3  # in a row
 _AWAITED_S = 2.0
+_MOVED_AT_ONCE = 100  # rows of a class that has just become known, some milliseconds
 _LOOKED_THROUGH = 1000  # rows of a queue in one plan, so that a plan stays short
 _AHEAD_S = 64.0
 _SLACK_S = 2.0  # by which a host's times may differ from ours
@@ -95,6 +96,7 @@ class Planner:
     _batches: Queue = attrs.field(init=False, repr=False)
     _solutions: Queue = attrs.field(init=False, repr=False)
     _planned_at: float | None = None
+    _are_few: bool = True
 
     def __attrs_post_init__(self) -> None:
         self._singles = Queue(1)
@@ -167,10 +169,17 @@ class Planner:
             self.prices.steer(form, age_s - seen_s, age_s - took_s if told else None)
 
     def _conclude(self, now: float) -> None:
-        """Draw the conclusions of what was seen; rows of a class that has just become known get another moment."""
+        """Draw the conclusions of what was seen.
+
+        Rows in a queue get another moment when their class has just become known, and when only few are left.
+        """
         fresh = self.hazards.refresh()
-        waiting = [w for w in self.rows.values() if w.hazard in fresh and w.due_at < math.inf] if fresh else []
-        for watch in waiting[:_LOOKED_THROUGH]:  # of more, some are due at any moment, and told anew one by one
+        few = len(self.rows) <= FEW
+        became_few, self._are_few = few and not self._are_few, few
+        waiting: list[Watch] = []
+        if fresh or became_few:
+            waiting = [w for w in self.rows.values() if (became_few or w.hazard in fresh) and w.due_at < math.inf]
+        for watch in waiting[:_MOVED_AT_ONCE]:  # of more, some are due at any moment, and told anew one by one
             watch.due_at = math.inf
             self._enqueue(watch, now)
 

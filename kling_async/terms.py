@@ -20,7 +20,7 @@ FIRST_LOOK_S = 1.0  # at a task of a class without history
 FEW = 3
 # One clip in a script must not wait longer than with a loop that asks every `sweep_s`, on average, nor take more
 # queries: so the looks of such a loop are spread by how likely an end is, somewhat further apart where it is not.
-_PRICE_OF_FEW, _PRICE_OF_FEW_KNOWN = 1 / 67, 1 / 44
+_PRICE_OF_FEW, _PRICE_OF_FEW_KNOWN, _USUAL_SWEEP_S = 1 / 67, 1 / 44, 5.0
 _LATE_OF_FEW = 1.5
 _ENOUGH_FOR_FEW = 1e-6
 _LOOKS, _LOOKS_AT_FEW = 2.0, 4.0  # factor from one look at a class without history to the next
@@ -121,7 +121,9 @@ class Prices:
         policy = self.policy
         few = pending <= FEW
         if few:
-            price_s = policy.price_s * (_PRICE_OF_FEW_KNOWN if are_known else _PRICE_OF_FEW)
+            # The best interval goes with the root of the price.
+            share = (policy.sweep_s / _USUAL_SWEEP_S) ** 2
+            price_s = policy.price_s * share * (_PRICE_OF_FEW_KNOWN if are_known else _PRICE_OF_FEW)
         else:
             price_s = policy.price_s * (_BACKLOG_PRICE if self.has_backlog else 1.0)
         late_s = min(policy.late_s, _LATE_OF_FEW * policy.sweep_s) if few else policy.late_s
@@ -132,7 +134,7 @@ class Prices:
             price_s=max(price_s * self.dearer * early, 1e-6),
             late_s=late_s * stretch,
             enough=min(self.enough[form], _ENOUGH_FOR_FEW) if few else self.enough[form],
-            ceiling_s=policy.ceiling_s * stretch,
+            ceiling_s=policy.ceiling_s * self.longer * min(early, 1.0),
             least_s=min(_LEAST_S, policy.sweep_s),
             first_look_s=min(FIRST_LOOK_S, policy.sweep_s),
             looks=_LOOKS_AT_FEW if few else _LOOKS,

@@ -1114,8 +1114,5 @@ async def test_only_tasks_that_succeed_tell_how_long_the_others_take(failure_rat
     async with service(duration_s=(5, 9), failure_rate=failure_rate) as emulator, client(emulator) as kling:
         jobs = [job async for job in kling.map(clip(f"take {index}") for index in range(12))]
         assert {job.status for job in jobs} == {Status.SUCCEEDED if fitted else Status.FAILED}
-        (known,) = kling._runtime.scheduler().poller.planner.hazards.to_plain().values()
-        assert isinstance(known, dict)
-        count, of_successes, _, _ = known["fit"]
-        assert count > 11
-        assert of_successes == (pytest.approx(count) if fitted else 0)
+        known = kling._runtime.scheduler().poller.planner.hazards.to_plain()
+        assert bool(known) is fitted

@@ -74,6 +74,10 @@ def test_failures_tell_when_they_come_and_not_how_long_the_others_take() -> None
     hazard.refresh()
     plain.refresh()
     assert hazard.hidden(0.0, 8.0)[0] > 0.1
+    only = Hazard("b")
+    for _ in range(20):
+        only.ended(0.0, 3.0, failed=True)
+    assert not only.is_known
     usual = learned(random.Random(9), 100).hidden(60.0, 120.0)[0]
     assert hazard.hidden(60.0, 120.0)[0] == pytest.approx(usual, abs=0.03)
 

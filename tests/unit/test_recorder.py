@@ -233,6 +233,7 @@ async def test_what_was_lost_is_not_taken_again_before_the_loop_knows_that_it_wa
         assert await mine.claim() == []
     else:
         assert await mine.take("j1") is None
+    assert store.entries["j1"].owner == ("other" if not claims else None), "it stays with nobody"
     assert (mine.held, mine.take_lost()) == ({}, {"j1"})
     taken = await mine.take("j1")
     assert taken is not None

@@ -377,3 +377,55 @@ def test_a_task_of_many_slots_that_ends_is_more_than_one_turn() -> None:
     gate = Gate(limit=2, running=7)
     gate.released_by_end(7)
     assert (gate.limit, gate.released) == (9, 0), "room for one more of its size is tried"
+
+
+def test_larger_requests_are_not_shut_out_by_a_try_that_a_small_one_began() -> None:
+    gate = Gate(limit=5, running=5)
+    for _ in range(10):
+        gate.released_by_end(1)
+        gate.adopted(1)
+    assert (gate.limit, gate.tried) == (6, 5)
+    running = [1] * 5
+    for _ in range(40):
+        gate.released_by_end(running.pop(0))
+        while gate.admits(4, NOW):
+            gate.sent(4)
+            gate.taken(4)
+            running.append(4)
+    assert gate.running >= 12, "the host takes everything"
+
+
+def test_what_was_tried_in_vain_under_another_limit_does_not_count() -> None:
+    gate = Gate(limit=1, running=1, patience=32.0, step=1)
+    gate.released_by_end(1)
+    gate.sent(1)
+    gate.full(1, NOW, 1.0)
+    gate.sent(1)
+    gate.taken(1)
+    assert (gate.limit, gate.patience, gate.step) == (None, 2.0, 1)
+
+
+def test_a_limit_that_was_found_is_not_tried_at_every_end() -> None:
+    """The limit is 101: of the many that go after a success most are refused, and then it is quiet."""
+    gate, most = Gate(limit=100, running=100, tried=None, patience=0.0, step=24), 101
+    refused = 0
+    for _ in range(100):
+        gate.released_by_end(1)
+        for _ in range(admitted(gate)):
+            if gate.running < most:
+                gate.taken(1)
+            else:
+                gate.full(1, NOW, 0.0)
+                refused += 1
+    assert (gate.running, refused <= 25) == (most, True)
+
+
+def test_what_may_have_been_accepted_proves_no_room() -> None:
+    gate = Gate(limit=4, running=3, tried=3)
+    gate.sent(1)
+    gate.taken(1, surely=False)
+    assert (gate.tried, gate.patience, gate.step) == (3, 2.0, 1)
+    gate = Gate(limit=4, running=3, tried=3)
+    gate.sent(1)
+    gate.taken(1)
+    assert (gate.tried, gate.patience) == (None, 0.0)

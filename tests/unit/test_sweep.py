@@ -164,6 +164,18 @@ def test_a_lone_picture_is_asked_about_more_often_than_a_clip() -> None:
     assert host.planner.next_moment(host.now + 10) < host.now + 13.5
 
 
+def test_the_last_of_many_is_followed_like_a_task_alone() -> None:
+    """Also if it was just asked about, when there were many, and was given a moment that was right for many."""
+    host = service(lists=False)
+    ids = host.make(count=40)
+    host.run(30)
+    last = max(ids, key=lambda id_: host.seen[id_][-1])
+    for id_ in ids:
+        if id_ != last:
+            host.planner.remove(host.planner.rows[id_], host.now, ended=False)
+    assert host.planner.next_moment(host.now) <= host.seen[last][-1] + 8
+
+
 def test_a_task_about_which_an_answer_is_on_its_way_is_left_alone() -> None:
     for lists in (True, False):
         host = service(lists=lists)

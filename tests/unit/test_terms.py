@@ -58,6 +58,12 @@ def test_few_tasks_and_waiting_jobs_make_a_query_cheaper() -> None:
     assert prices.terms(Form.LIST, 4).price_s == 1
     quick = Prices(Policy(sweep_s=0.2, jitter=0), random.Random(1)).terms(Form.SINGLE, 1)
     assert (quick.least_s, quick.first_look_s) == (0.2, 0.2)
+    slow = Prices(Policy(sweep_s=60, late_s=120, jitter=0), random.Random(1)).terms(Form.SINGLE, 1)
+    assert slow.late_s == 90
+    assert slow.price_s == pytest.approx(4 / 44 * 144), "twelve times the interval"
+    wild = Prices(Policy(jitter=0.5, ceiling_s=3), random.Random(1))
+    wild.early = 1.0
+    assert wild.terms(Form.SINGLE, 1).ceiling_s == 3
     assert quick.late_s == pytest.approx(0.3)
 
 
