@@ -49,8 +49,13 @@ CASES = (
     Case(name="10 of one kind", workload=Workload(pending=10, kinds=1, span_s=20_000.0), seeds=2, goal=9.0),
     Case(name="10 of two kinds", workload=Workload(pending=10, span_s=20_000.0), seeds=2, goal=5.0),
     Case(name="100", workload=Workload(pending=100, span_s=6000.0), goal=45.0, both=True),
-    Case(name="1,000", workload=Workload(pending=1000, span_s=800.0), goal=100.0, both=True),
-    Case(name="1,000 beside as many of others", workload=Workload(pending=1000, foreign=1.0, span_s=500.0), goal=55.0),
+    Case(name="1,000", workload=Workload(pending=1000, span_s=800.0), seeds=3, goal=100.0, both=True),
+    Case(
+        name="1,000 beside as many of others",
+        workload=Workload(pending=1000, foreign=1.0, span_s=500.0),
+        seeds=3,
+        goal=55.0,
+    ),
     Case(name="1,000 among 10,000 of others", workload=Workload(pending=1000, foreign=10.0, span_s=400.0), goal=11.0),
     Case(name="10,000", workload=Workload(pending=10_000, warm_s=650.0, span_s=100.0), goal=100.0),
 )
