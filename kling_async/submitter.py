@@ -167,6 +167,8 @@ class Submitter:
         gate = self.gates.setdefault(key, Gate())
         if not gate.admits(track.slots, now) or not self._has_room(track.slots):
             return False
+        if self._throttled_since is not None and gate.sending > 0:
+            return False  # while the host says to slow down, one of each model finds out whether it still does
         heapq.heappop(waiting)
         if self._is_proof_old(track):
             self.look_again(track)

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from typing import Any
 
+import attrs
 import pytest
 from flow_tools import assert_paid_once, client, clip, kinds, service
 
@@ -262,6 +263,21 @@ async def test_retry_after_is_honoured_by_the_whole_poller() -> None:
         await kling.generate(clip())
         asked = [request.at for request in emulator.requests if request.kind == "single"]
         assert asked[1] - asked[0] >= 40
+
+
+async def test_one_of_each_model_finds_out_whether_a_host_still_says_to_slow_down() -> None:
+    """A hundred waiting jobs are not a hundred refusals each time; and no model hides another that is let in."""
+    refuses = Fault(action="status", kind="create", status=429, code=1302, until_s=30)
+    async with service(faults=[refuses], duration_s=5) as emulator, client(emulator) as kling:
+        models = ("kling-v1-6", "kling-v2-6")
+        requests = [attrs.evolve(clip(f"take {index}"), model_name=models[index % 2]) for index in range(100)]
+        assert_all_done([job async for job in kling.map(requests)])
+        creates = [request for request in emulator.requests if request.kind == "create"]
+        refused = [request for request in creates if request.status == 429]
+        assert len(refused) <= 30, "the first burst, and then two at a time"
+        assert len(creates) == 100 + len(refused)
+        assert len({request.at for request in refused}) > 3
+        assert_paid_once(emulator, 100)
 
 
 async def test_throttled_creates_wait_and_go_once() -> None:
