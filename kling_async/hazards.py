@@ -91,7 +91,6 @@ class Hazard:
     exposure: array[float] = attrs.field(factory=lambda: array("d", bytes(8 * BUCKETS)), repr=False)
     weight: float = 1.0
     was_known: bool = False
-    _count: float = 0.0
     _fitted: float = 0.0
     _logs: float = 0.0
     _squares: float = 0.0
@@ -127,7 +126,6 @@ class Hazard:
         self.alive(min(seen_s, duration_s), duration_s)
         self.weight *= _GROWTH
         self.endings[bucket_of(duration_s)] += self.weight
-        self._count = self._count / _GROWTH + 1.0
         if not failed:  # a failure says nothing about how long the others take
             log = math.log(max(duration_s, 1.0))
             self._fitted = self._fitted / _GROWTH + 1.0
@@ -245,7 +243,7 @@ class Hazard:
             for bucket, (ended, seen_s) in enumerate(zip(self.endings, self.exposure, strict=True))
             if ended or seen_s
         ]
-        fit = [self._count, self._fitted, self._logs, self._squares]
+        fit = [self._fitted, self._logs, self._squares]
         return {"explored_s": self.explored_s, "fit": fit, "evidence": evidence}
 
     @classmethod
@@ -256,8 +254,8 @@ class Hazard:
         fit = _numbers(fields.get("fit"))
         rows = [_numbers(row) for row in _list(fields.get("evidence"))]
         good = [row for row in rows if len(row) == 3 and row[0] == int(row[0]) and row[0] < BUCKETS]
-        if len(fit) == 4 and len(good) == len(rows):
-            hazard._count, hazard._fitted, hazard._logs, hazard._squares = fit
+        if len(fit) in {3, 4} and len(good) == len(rows):  # of four the first counted all endings, and serves no more
+            hazard._fitted, hazard._logs, hazard._squares = fit[-3:]
             for bucket, ended, seen_s in good:
                 hazard.endings[int(bucket)], hazard.exposure[int(bucket)] = ended, seen_s
         explored = _numbers([fields.get("explored_s")])

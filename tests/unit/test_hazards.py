@@ -205,3 +205,12 @@ def test_what_cannot_be_read_is_left_out(plain: object) -> None:
     hazards.refresh()
     assert not hazards.of("a").is_known
     assert 0 < hazards.of("a").hidden(0.0, 100.0)[0] < 1
+
+
+def test_what_was_kept_with_a_count_of_all_endings_is_read_as_well() -> None:
+    plain = learned(random.Random(10), 50).to_plain()
+    fit = plain["fit"]
+    assert isinstance(fit, list)
+    older = Hazard.from_plain("a", {**plain, "fit": [60.0, *fit]})
+    assert older.to_plain() == Hazard.from_plain("a", plain).to_plain()
+    assert older.is_known

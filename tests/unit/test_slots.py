@@ -21,6 +21,18 @@ def admitted(gate: Gate, most: int = 1000, slots: int = 1) -> int:
     return count
 
 
+def refused(gate: Gate, most: int) -> int:
+    """Let all go that may, before a host of so many slots; give how many it refuses."""
+    count = 0
+    for _ in range(admitted(gate)):
+        if gate.running < most:
+            gate.taken(1)
+        else:
+            gate.full(1, NOW, 0.0)
+            count += 1
+    return count
+
+
 def test_an_unknown_limit_is_found_in_steps_and_not_by_a_thousand_at_once() -> None:
     gate = Gate()
     assert admitted(gate) == 4
@@ -297,30 +309,21 @@ def test_a_small_limit_is_tried_less_often_after_each_try_in_vain(limit: int, tr
     while len(ends) < len(tries):
         gate.released_by_end(1)
         since += 1
-        for _ in range(admitted(gate)):
-            if gate.running < limit:
-                gate.taken(1)
-            else:
-                gate.full(1, NOW, 0.0)
-                ends.append(since)
-                since = 0
+        for _ in range(refused(gate, limit)):
+            ends.append(since)
+            since = 0
     assert ends == pytest.approx(tries, abs=limit / 2)
 
 
 def test_a_limit_that_has_grown_is_found_within_a_few_ends() -> None:
     gate, most = Gate(limit=20, running=20), 100
-    ends = refused = 0
+    ends = in_vain = 0
     while gate.running < most:
         gate.released_by_end(1)
         ends += 1
-        for _ in range(admitted(gate)):
-            if gate.running < most:
-                gate.taken(1)
-            else:
-                gate.full(1, NOW, 0.0)
-                refused += 1
+        in_vain += refused(gate, most)
     assert ends <= 40 + 20, "forty until the first try, and then each end tries more"
-    assert refused <= 25
+    assert in_vain <= 25
 
 
 def test_a_refusal_begins_the_turns_anew() -> None:
@@ -408,16 +411,11 @@ def test_what_was_tried_in_vain_under_another_limit_does_not_count() -> None:
 def test_a_limit_that_was_found_is_not_tried_at_every_end() -> None:
     """The limit is 101: of the many that go after a success most are refused, and then it is quiet."""
     gate, most = Gate(limit=100, running=100, tried=None, patience=0.0, step=24), 101
-    refused = 0
+    in_vain = 0
     for _ in range(100):
         gate.released_by_end(1)
-        for _ in range(admitted(gate)):
-            if gate.running < most:
-                gate.taken(1)
-            else:
-                gate.full(1, NOW, 0.0)
-                refused += 1
-    assert (gate.running, refused <= 25) == (most, True)
+        in_vain += refused(gate, most)
+    assert (gate.running, in_vain <= 25) == (most, True)
 
 
 def test_what_may_have_been_accepted_proves_no_room() -> None:
